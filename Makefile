@@ -1,0 +1,60 @@
+# pushserve: `make help` lists what there is.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STUBS  := protos/pushserve/v1/model_service_pb2
+TESTS  ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check protos bench bench-peers lock system-postgres system-h2load clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{split($$1, t, ":"); printf "  make %-16s %s\n", t[1], $$2}'
+
+$(VENV)/.installed: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pushserve needs Python 3.11 or newer; set PYTHON=…")'
+	@command -v git >/dev/null || { echo "pushserve needs git 2.30 or newer"; exit 1; }
+	@echo "setting up $(VENV) (once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup: $(VENV)/.installed ## make .venv with everything that run and test need
+
+run: setup ## start server and webhook, take an example live, say what to try (ARGS="--once" stops then)
+	@$(BIN)/python examples/demo.py $(ARGS)
+
+test: setup system-postgres ## run the tests (TESTS=tests/unit for some of them)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --quiet $(TESTS)
+
+check: setup ## ruff, mypy, stubs fresh, buf lint
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/buf lint
+	@$(BIN)/python protos/check_stubs.py
+
+protos: setup ## make the stubs from the .proto files anew
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=protos --grpc_python_out=protos \
+	  --mypy_out=quiet:protos --mypy_grpc_out=quiet:protos protos/pushserve/v1/*.proto
+
+bench: setup system-h2load ## measure Predict and push-to-served, all in one run
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-peers: setup system-h2load ## measure beside MLServer, PyTriton and grpcio by hand (ARGS="--peers mlserver")
+	@$(BIN)/python benchmarks/peers.py $(ARGS)
+
+lock: ## resolve requirements.lock anew
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group dev pyproject.toml \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --output-file requirements.lock
+
+system-postgres: ## install PostgreSQL's server programs (Debian), which some tests need
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || sh tests/install_system.sh postgresql
+
+system-h2load: ## install h2load (Debian's nghttp2-client), which the benchmarks need
+	@command -v h2load >/dev/null || sh tests/install_system.sh nghttp2-client
+
+clean: ## remove what run left (repositories, registry, bundles)
+	@rm -rf .run
