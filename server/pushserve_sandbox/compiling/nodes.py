@@ -1,0 +1,62 @@
+"""Writes ONNX nodes into a graph that skl2onnx is making."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+
+ML_DOMAIN: Final = "ai.onnx.ml"
+KNOWN_ML: Final = 3
+"""Highest version of that domain that skl2onnx takes."""
+
+
+class Nodes:
+    """Adds nodes and constants, each under a name of its own."""
+
+    def __init__(self, scope: Any, container: Any) -> None:
+        self._scope = scope
+        self._container = container
+
+    def add(
+        self, kind: str, inputs: Sequence[str], output: str | None = None, **attributes: Any
+    ) -> str:
+        """Add a node of the standard domain with one output; give the output's name."""
+        name = output or self._scope.get_unique_variable_name(f"{kind.lower()}_out")
+        self._container.add_node(
+            kind,
+            list(inputs),
+            [name],
+            name=self._scope.get_unique_operator_name(kind),
+            **attributes,
+        )
+        return str(name)
+
+    def add_ml(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """Add a node of the domain ai.onnx.ml with one output; give the output's name."""
+        # skl2onnx is told the version that it knows; `convert` sets the right one at the end.
+        return self.add(kind, inputs, op_domain=ML_DOMAIN, op_version=KNOWN_ML, **attributes)
+
+    def constant(self, values: Any) -> str:
+        """Add a constant: numbers or truth values as their NumPy type, texts as text."""
+        name = str(self._scope.get_unique_variable_name("constant"))
+        array = np.asarray(values)
+        if array.dtype.kind in "OU":
+            texts = [str(item).encode() for item in array.reshape(-1).tolist()]
+            shape = list(array.shape)
+            self._container.add_initializer(name, TensorProto.STRING, shape, texts)
+        else:
+            self._container.add_initializer(name, None, None, tensor(array))
+        return name
+
+    def cast(self, source: str, kind: int, output: str | None = None) -> str:
+        """Cast to an element type of TensorProto."""
+        return self.add("Cast", [source], output, to=kind)
+
+
+def tensor(values: NDArray[Any]) -> TensorProto:
+    """Give a tensor of a NumPy array of numbers."""
+    return numpy_helper.from_array(np.asarray(values, order="C"))

@@ -1,0 +1,305 @@
+"""Checks an ONNX graph, finds its signature, and runs it.
+
+A graph is data: `OnnxPredictor` is also what a server process runs it with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pushserve_sandbox.failure import BuildFailed, brief, listed
+from pushserve_sandbox.frames import Array
+from pushserve_sandbox.results import dense, to_array
+from pushserve_sandbox.signature import DType, Layout, Signature
+
+_CONTROL: Final = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+_DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml"})
+
+NULL_TEXT_KEY: Final = "pushserve.null_text"
+"""A graph's metadata under this key is what stands for a text that is missing; else it is ""."""
+NULL_TEXT: Final = "\ufdd0null"
+"""What graphs have there that a build makes; no text that is meant to be read has U+FDD0."""
+
+# What skl2onnx calls them.
+_USUAL: Final = {
+    "output_label": "label",
+    "output_probability": "probabilities",
+    "variable": "value",
+}
+
+_NUMPY: Final[dict[str, np.dtype[Any]]] = {
+    "tensor(float)": np.dtype("f4"),
+    "tensor(double)": np.dtype("f8"),
+    "tensor(int64)": np.dtype("i8"),
+    "tensor(int32)": np.dtype("i4"),
+    "tensor(bool)": np.dtype("?"),
+    "tensor(string)": np.dtype(object),
+}
+DTYPES: Final = {
+    "tensor(float)": DType.FLOAT32,
+    "tensor(double)": DType.FLOAT64,
+    "tensor(int64)": DType.INT64,
+    "tensor(int32)": DType.INT32,
+    "tensor(bool)": DType.BOOL,
+    "tensor(string)": DType.STRING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GraphInput:
+    """One input of a graph: `width` columns of a [rows, width] tensor, or 0 for [rows]."""
+
+    name: str
+    type: str
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A graph that holds together. `worker_reason` says why it must run in a worker, or is ""."""
+
+    worker_reason: str
+    classes: tuple[str, ...]
+
+
+def check_graph(path: Path) -> Checked:
+    """Check a graph without running it.
+
+    Raises:
+        BuildFailed: ARTIFACT_UNREADABLE or ONNX_EXTERNAL_DATA.
+    """
+    import onnx  # noqa: PLC0415 (only builds of ONNX models need it)
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+        external = [t.name for t in _messages(model, onnx.TensorProto) if _is_external(onnx, t)]
+        if not external:
+            onnx.checker.check_model(model)
+    except Exception as error:  # protobuf, the checker and C++ raise classes of their own
+        raise BuildFailed(
+            "ARTIFACT_UNREADABLE",
+            f"{path.name} is not a valid ONNX model: {brief(error)}",
+            "export the model again, and check it with onnx.checker.check_model",
+        ) from error
+    if external:
+        raise BuildFailed(
+            "ONNX_EXTERNAL_DATA",
+            f"{path.name} keeps tensors in other files: {listed(external)}",
+            "save it as one file (onnx.save_model(..., save_as_external_data=False))",
+        )
+    nodes = list(_messages(model, onnx.NodeProto))
+    return Checked(worker_reason(model), _classes(nodes))
+
+
+def _messages(message: Any, kind: type[Any]) -> Iterator[Any]:
+    """Every message of a kind, however deep: graphs nest in attributes."""
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for item in [value] if hasattr(value, "ListFields") else value:
+            if isinstance(item, kind):
+                yield item
+            if hasattr(item, "ListFields"):
+                yield from _messages(item, kind)
+
+
+def _is_external(onnx: Any, tensor: Any) -> bool:
+    return bool(tensor.data_location == onnx.TensorProto.EXTERNAL or len(tensor.external_data) > 0)
+
+
+def worker_reason(model: Any) -> str:
+    """Say why a model (a ModelProto) must not run in a server process; "" if it may."""
+    import onnx  # noqa: PLC0415 (as above)
+
+    nodes = list(_messages(model, onnx.NodeProto))
+    domains = {item.domain for item in model.opset_import} | {node.domain for node in nodes}
+    custom = sorted(domains - _DOMAINS)
+    if custom:
+        return f"operators of other domains: {listed(custom)}"
+    control = sorted({node.op_type for node in nodes} & _CONTROL)
+    if control:
+        return f"control flow: {listed(control)}"
+    return "functions of its own" if len(model.functions) else ""
+
+
+def _classes(nodes: Sequence[Any]) -> tuple[str, ...]:
+    """The class labels that the last classifier of a graph names."""
+    for node in reversed(nodes):
+        for attribute in node.attribute:
+            labels: list[Any] = []
+            if attribute.name in ("classlabels_int64s", "classlabels_ints"):
+                labels = list(attribute.ints)
+            elif attribute.name == "classlabels_strings":
+                labels = [item.decode(errors="replace") for item in attribute.strings]
+            if labels:  # a ZipMap gives maps, which ONNX Runtime sorts by key
+                ordered = sorted(labels) if node.op_type == "ZipMap" else labels
+                return tuple(str(item) for item in ordered)
+    return ()
+
+
+def open_session(graph: Path | bytes) -> Any:
+    """Open a graph, a file or its content, with ONNX Runtime on one thread.
+
+    Raises:
+        BuildFailed: ARTIFACT_UNREADABLE.
+    """
+    import onnxruntime as ort  # noqa: PLC0415 (its import takes longer than most models' loading)
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    # An arena and a pattern of its own for each of many small graphs cost memory (120 KiB a
+    # graph against 80, and 1 MiB of addresses) and no call is faster for them.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    options.log_severity_level = 3
+    name = "the graph" if isinstance(graph, bytes) else graph.name
+    source = graph if isinstance(graph, bytes) else str(graph)
+    try:
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises classes of its own for each kind of trouble
+        raise BuildFailed(
+            "ARTIFACT_UNREADABLE",
+            f"ONNX Runtime cannot load {name}: {brief(error)}",
+            "export it with operators and an opset that ONNX Runtime knows",
+        ) from error
+
+
+def graph_inputs(session: Any) -> tuple[GraphInput, ...]:
+    """Read a graph's inputs.
+
+    Raises:
+        BuildFailed: ONNX_SHAPE, an input is no [rows] or [rows, columns] of a known type.
+    """
+    found = []
+    for item in session.get_inputs():
+        shape = list(item.shape)
+        if item.type not in DTYPES or len(shape) not in (1, 2) or isinstance(shape[0], int):
+            raise BuildFailed(
+                "ONNX_SHAPE",
+                f"the input {item.name!r} is a {item.type} of shape {shape}",
+                "export it with inputs of shape [None, columns]: the first dimension, left open, "
+                "is the row",
+            )
+        width = 0 if len(shape) == 1 else shape[1] if isinstance(shape[1], int) else -1
+        found.append(GraphInput(item.name, item.type, width))
+    return tuple(found)
+
+
+def output_names(session: Any) -> dict[str, str]:
+    """Map the names that outputs are served under to the graph's, the label first."""
+    graph = [item.name for item in session.get_outputs()]
+    names = {_USUAL.get(name, name): name for name in graph}
+    if len(names) < len(graph):
+        names = {name: name for name in graph}
+    return dict(sorted(names.items(), key=lambda item: item[0] != "label"))
+
+
+Run = Callable[[Sequence[Array]], list[Array]]
+
+_FINISHES: Final[dict[tuple[str, DType], Callable[[NDArray[Any]], NDArray[Any]]]] = {
+    ("tensor(double)", DType.FLOAT64): lambda result: result,
+    ("tensor(float)", DType.FLOAT64): lambda result: result.astype("<f8"),
+    ("tensor(int64)", DType.INT64): lambda result: result,
+    ("tensor(string)", DType.STRING): lambda result: result,
+}
+"""How an output of a graph's type becomes one of the signature's."""
+
+
+class OnnxPredictor:
+    """A graph with its signature."""
+
+    def __init__(self, session: Any, signature: Signature, inputs: Sequence[GraphInput]) -> None:
+        self._session = session
+        self._signature = signature
+        self._inputs = inputs
+        self._graph_outputs = output_names(session)
+        self._dtypes = [_NUMPY[item.type] for item in inputs]
+        metadata = session.get_modelmeta().custom_metadata_map
+        self._null_text = str(metadata.get(NULL_TEXT_KEY, ""))
+
+    @classmethod
+    def open(cls, path: Path, signature: Signature) -> OnnxPredictor:
+        """Open a graph that a build has checked, with the signature that the build made.
+
+        Raises:
+            BuildFailed: ONNX Runtime cannot load it.
+        """
+        session = open_session(path)
+        return cls(session, signature, graph_inputs(session))
+
+    @property
+    def signature(self) -> Signature:
+        """What it takes and gives."""
+        return self._signature
+
+    def predict(self, arrays: Sequence[Array], outputs: Sequence[str]) -> list[Array]:
+        """Give the named outputs; see `predictor.Predictor`."""
+        rows = len(arrays[0].values)
+        names = [self._graph_outputs[name] for name in outputs]
+        results = self._session.run(names, self.feed(arrays))
+        return [to_array(plain(result, rows)) for result in results]
+
+    def runner(self, outputs: Sequence[str]) -> Run:
+        """Make the function that `predict` is for these outputs, with all looked up once."""
+        specs = {spec.name: spec for spec in self._signature.outputs}
+        types = {item.name: item.type for item in self._session.get_outputs()}
+        names = [self._graph_outputs[name] for name in outputs]
+        wanted = [_FINISHES.get((types[self._graph_outputs[o]], specs[o].dtype)) for o in outputs]
+        finishes = [finish for finish in wanted if finish is not None]
+        if self._signature.layout is not Layout.MATRIX or len(finishes) < len(outputs):
+            return lambda arrays: self.predict(arrays, outputs)
+        # Scalars come as [rows] or [rows, 1], whichever the graph likes.
+        shapes = [(-1, specs[name].columns) if specs[name].columns else (-1,) for name in outputs]
+        finish_all = [
+            (f, specs[o].dtype, s) for f, o, s in zip(finishes, outputs, shapes, strict=True)
+        ]
+        run, taken, dtype = self._session.run, self._inputs[0].name, self._dtypes[0]
+
+        def run_matrix(arrays: Sequence[Array]) -> list[Array]:
+            matrix = arrays[0].values
+            results = run(names, {taken: matrix if matrix.dtype == dtype else matrix.astype(dtype)})
+            return [
+                Array(kind, finish(result).reshape(shape))
+                for result, (finish, kind, shape) in zip(results, finish_all, strict=True)
+            ]
+
+        return run_matrix
+
+    def feed(self, arrays: Sequence[Array]) -> dict[str, NDArray[Any]]:
+        """Give the graph's inputs for a request's arrays."""
+        if self._signature.layout is Layout.MATRIX:
+            return {self._inputs[0].name: arrays[0].values.astype(self._dtypes[0], copy=False)}
+        feed, at = {}, 0
+        for item, dtype in zip(self._inputs, self._dtypes, strict=True):
+            count = max(1, item.width)
+            columns = [self._column(array, dtype) for array in arrays[at : at + count]]
+            feed[item.name] = columns[0] if item.width == 0 else np.column_stack(columns)
+            at += count
+        return feed
+
+    def _column(self, array: Array, dtype: np.dtype[Any]) -> NDArray[Any]:
+        if array.nulls is None:
+            return array.values.astype(dtype, copy=False)
+        values = array.values.astype(dtype)
+        values[array.nulls] = self._null_text if dtype.kind == "O" else np.nan
+        return values
+
+
+def plain(result: Any, rows: int) -> NDArray[Any]:
+    """Bring a graph's output into [rows] or [rows, columns].
+
+    A ZipMap's list of dicts becomes a matrix, its keys sorted; one column alone
+    becomes [rows].
+    """
+    if isinstance(result, list) and result and isinstance(result[0], dict):
+        keys = sorted(result[0])
+        result = np.array([[row[key] for key in keys] for row in result])
+    array = dense(np.asarray(result), rows)
+    return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array

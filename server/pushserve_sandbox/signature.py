@@ -1,0 +1,115 @@
+"""The signature of a version: what it takes and gives.
+
+It is made in the sandbox, travels as JSON (`to_json`/`from_json`) and is stored
+with the version.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+class DType(enum.StrEnum):
+    """Type of one value. `JSON` is any value, as a `predict.py` takes and gives."""
+
+    FLOAT64 = "float64"
+    FLOAT32 = "float32"
+    INT64 = "int64"
+    INT32 = "int32"
+    BOOL = "bool"
+    STRING = "string"
+    JSON = "json"
+
+    @property
+    def is_number(self) -> bool:
+        """Whether NumPy holds it as a number or truth value of fixed size."""
+        return self not in (DType.STRING, DType.JSON)
+
+
+class Layout(enum.StrEnum):
+    """The form in which a model takes its rows."""
+
+    MATRIX = "matrix"
+    """One float array of shape [rows, features]."""
+    TABLE = "table"
+    """A data frame with named, typed columns."""
+    RECORDS = "records"
+    """One dict for each row (a `predict.py`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One input. `categories` lists the only values allowed, where it is not empty."""
+
+    name: str
+    dtype: DType = DType.FLOAT64
+    nullable: bool = False
+    categories: tuple[str | int | float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSpec:
+    """One output. `columns` is 0 for one plain value a row, else the row's length."""
+
+    name: str
+    dtype: DType
+    columns: int = 0
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Inputs in the order a matrix has them, outputs, and the default outputs' names.
+
+    `inputs` is empty for a `predict.py` whose inputs nobody declared.
+    `named` is False where the features have no names of their own (they are then x0, x1, …).
+    """
+
+    layout: Layout
+    inputs: tuple[Feature, ...]
+    outputs: tuple[OutputSpec, ...]
+    default_outputs: tuple[str, ...]
+    named: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Signature:
+        """Build it from what `to_json` gave.
+
+        Raises:
+            ValueError, TypeError, KeyError: `data` does not have that form.
+        """
+        return cls(
+            layout=Layout(data["layout"]),
+            inputs=tuple(
+                Feature(
+                    name=str(f["name"]),
+                    dtype=DType(f["dtype"]),
+                    nullable=bool(f["nullable"]),
+                    categories=tuple(f["categories"]),
+                )
+                for f in data["inputs"]
+            ),
+            outputs=tuple(
+                OutputSpec(
+                    name=str(o["name"]),
+                    dtype=DType(o["dtype"]),
+                    columns=int(o["columns"]),
+                    classes=tuple(str(c) for c in o["classes"]),
+                )
+                for o in data["outputs"]
+            ),
+            default_outputs=tuple(str(n) for n in data["default_outputs"]),
+            named=bool(data["named"]),
+        )
+
+
+MODEL_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
+"""What a model may be called (`fullmatch`)."""
