@@ -1,0 +1,1 @@
+"""The gRPC side: the only room that knows grpc and the stubs."""

@@ -1,0 +1,52 @@
+"""Makes the gRPC server of one frontend."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import grpc
+from google.protobuf import descriptor_pool
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from pushserve.v1 import model_service_pb2 as pb
+from pushserve_server.api.health import Health
+from pushserve_server.api.methods import generic_handler
+from pushserve_server.api.servicer import ModelService
+from pushserve_server.api.symbols import Symbols
+from pushserve_server.config import Settings
+
+_SERVICE: Final = pb.DESCRIPTOR.services_by_name["ModelService"]
+MODEL_SERVICE: Final = _SERVICE.full_name
+_HEALTH: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+
+
+def make_health() -> Health:
+    """Make the health of a frontend, which serves nothing yet."""
+    return Health((MODEL_SERVICE,))
+
+
+def make_server(
+    settings: Settings, service: ModelService, health: Health, address: str
+) -> grpc.aio.Server:
+    """Make a server that listens on `address` together with the other frontends.
+
+    Raises:
+        RuntimeError: the port cannot be had.
+    """
+    server = grpc.aio.server(
+        options=[
+            ("grpc.so_reuseport", 1),
+            ("grpc.max_receive_message_length", settings.max_request),
+            ("grpc.max_send_message_length", -1),
+        ],
+    )
+    server.add_generic_rpc_handlers((generic_handler(service, _SERVICE),))
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+    reflection.enable_server_reflection(
+        (MODEL_SERVICE, _HEALTH, reflection.SERVICE_NAME),
+        server,
+        Symbols(descriptor_pool.Default()),
+    )
+    server.add_insecure_port(address)
+    return server

@@ -1,0 +1,225 @@
+"""`pushserve.v1.ModelService`: each method converts, calls, converts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, TypeVar
+
+import grpc
+
+from pushserve.v1 import model_service_pb2 as pb
+from pushserve_server.api import convert, paging
+from pushserve_server.api.inputs import request_from_proto
+from pushserve_server.api.streaming import answer_stream
+from pushserve_server.config import Settings
+from pushserve_server.deploy.decide import FRONTEND_TTL, behind
+from pushserve_server.domain.records import Deployment, Version
+from pushserve_server.errors import BadInput, Overloaded, Violation
+from pushserve_server.registry import Registry
+from pushserve_server.serve.catalogue import Catalogue
+from pushserve_server.serve.live import Live
+from pushserve_server.serve.store import Store, now
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+T = TypeVar("T")
+
+_SWAP_PATIENCE: Final = 2.0
+_SWAP_LOOK: Final = 0.02
+_WATCH_EVERY: Final = 0.1
+"""How often WatchDeployment looks, in seconds."""
+
+
+class ModelService:
+    """Answers for one frontend."""
+
+    def __init__(self, settings: Settings, store: Store, catalogue: Catalogue) -> None:
+        self._settings = settings
+        self._store = store
+        self._catalogue = catalogue
+        self._in_flight = 0
+        self._limit = settings.max_concurrent
+
+    async def Predict(self, request: pb.PredictRequest, context: Context) -> bytes:
+        """Run one version on some rows; the answer comes serialized."""
+        return await self._predict(request)
+
+    def PredictStream(
+        self, requests: AsyncIterator[pb.PredictStreamRequest], context: Context
+    ) -> AsyncIterator[bytes]:
+        """Answer many requests in order; the answers come serialized."""
+        return answer_stream(requests, self._predict)
+
+    async def _predict(self, request: pb.PredictRequest) -> bytes:
+        if self._in_flight >= self._limit:
+            raise Overloaded(f"{self._limit} calls are being worked on; try again shortly")
+        self._in_flight += 1
+        try:
+            live = await self._live(request)
+            rows = request_from_proto(request, live.decoder)
+            return await live.predict(rows, request.outputs)
+        finally:
+            self._in_flight -= 1
+
+    async def _live(self, request: pb.PredictRequest) -> Live:
+        target = request.WhichOneof("target")
+        if target == "version":
+            return await self._catalogue.version(request.model, number=request.version, commit=None)
+        if target == "commit":
+            return await self._catalogue.version(request.model, number=None, commit=request.commit)
+        live = self._catalogue.route(request.model, request.ref)
+        return live or await self._catalogue.wait_for_route(request.model, request.ref)
+
+    async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:
+        """Put a deployment on disk, or give the one that exists."""
+        # Only who registers needs git: its import costs each frontend 10 MB.
+        from pushserve_server.deploy.register import register  # noqa: PLC0415
+
+        deployment, created = await self._store.ask_remote(
+            lambda registry: register(
+                registry,
+                self._settings,
+                source=request.source,
+                ref=request.ref,
+                commit=request.commit,
+                path=request.path,
+                model=request.model,
+                retry=request.retry,
+                now=now(),
+            )
+        )
+        return pb.RegisterResponse(
+            deployment=convert.deployment_to_proto(deployment), created=created
+        )
+
+    async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:
+        """Page through the models."""
+        size = paging.page_size(request.page_size)
+        after = paging.name_from_token(request.page_token)
+        models = await self._store.run(
+            lambda registry: registry.list_models(
+                prefix=request.name_prefix, source=request.source, limit=size + 1, after=after
+            )
+        )
+        page = models[:size]
+        token = paging.token_from_name(page[-1].name) if len(models) > size else ""
+        return pb.ListResponse(
+            models=[convert.model_to_proto(model) for model in page], next_page_token=token
+        )
+
+    async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:
+        """Give one model in full."""
+        model, shown, versions = await self._store.run(
+            lambda registry: (
+                registry.get_model(request.model),
+                _version_shown(registry, request),
+                registry.versions(request.model),
+            )
+        )
+        return pb.GetResponse(
+            model=convert.model_to_proto(model),
+            version=convert.version_to_proto(shown),
+            versions=[convert.version_to_proto(version) for version in versions],
+        )
+
+    async def GetDeployment(
+        self, request: pb.GetDeploymentRequest, context: Context
+    ) -> pb.GetDeploymentResponse:
+        """Give one deployment."""
+        deployment = await self._deployment(request.name)
+        return pb.GetDeploymentResponse(deployment=convert.deployment_to_proto(deployment))
+
+    async def ListDeployments(
+        self, request: pb.ListDeploymentsRequest, context: Context
+    ) -> pb.ListDeploymentsResponse:
+        """Page through the deployments, newest first."""
+        size = paging.page_size(request.page_size)
+        before = paging.id_from_token(request.page_token)
+        state = convert.STATE_FROM_PROTO.get(request.state)
+        found = await self._store.run(
+            lambda registry: registry.list_deployments(
+                model=request.model, ref=request.ref, state=state, limit=size + 1, before=before
+            )
+        )
+        page = found[:size]
+        token = paging.token_from_id(page[-1].id) if len(found) > size else ""
+        return pb.ListDeploymentsResponse(
+            deployments=[convert.deployment_to_proto(d) for d in page], next_page_token=token
+        )
+
+    async def WatchDeployment(
+        self, request: pb.WatchDeploymentRequest, context: Context
+    ) -> AsyncIterator[pb.WatchDeploymentResponse]:
+        """Send the deployment, then each change, until it has ended."""
+        seen: Deployment | None = None
+        while True:
+            deployment = await self._deployment(request.name)
+            if deployment != seen:
+                yield pb.WatchDeploymentResponse(deployment=convert.deployment_to_proto(deployment))
+            if deployment.state.is_final:
+                return
+            seen = deployment
+            await asyncio.sleep(_WATCH_EVERY)
+
+    async def Pin(self, request: pb.PinRequest, context: Context) -> pb.PinResponse:
+        """Hold a ref on one version."""
+        target = request.WhichOneof("target")
+        ref = await self._change_everywhere(
+            lambda registry: registry.pin(
+                request.model,
+                request.ref,
+                number=request.version if target == "version" else None,
+                commit=request.commit if target == "commit" else None,
+                now=now(),
+            )
+        )
+        return pb.PinResponse(ref=convert.ref_to_proto(ref))
+
+    async def Unpin(self, request: pb.UnpinRequest, context: Context) -> pb.UnpinResponse:
+        """Let a ref follow Git again."""
+        ref = await self._change_everywhere(
+            lambda registry: registry.unpin(request.model, request.ref, now())
+        )
+        return pb.UnpinResponse(ref=convert.ref_to_proto(ref))
+
+    async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.DeleteResponse:
+        """Stop serving a model, or one ref of it."""
+        refs = await self._change_everywhere(
+            lambda registry: registry.delete(request.model, request.ref, now())
+        )
+        return pb.DeleteResponse(refs=refs)
+
+    async def _change_everywhere(self, call: Callable[[Registry], T]) -> T:
+        """Run a call that moves refs; answer when every live frontend serves by it.
+
+        One that does not come along in time is no reason to fail: the change is on disk.
+        """
+        result = await self._store.change(call)
+        generation = await self._store.generation()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SWAP_PATIENCE):
+                # Other processes make it true: there is no event to wait for.
+                while behind(  # noqa: ASYNC110
+                    await self._store.live_frontends(FRONTEND_TTL), generation
+                ):
+                    await asyncio.sleep(_SWAP_LOOK)
+        return result
+
+    async def _deployment(self, name: str) -> Deployment:
+        if not name:
+            raise BadInput(
+                "the deployment has no name", [Violation("name", "expected a deployment's name")]
+            )
+        return await self._store.run(lambda registry: registry.get_deployment(name))
+
+
+def _version_shown(registry: Registry, request: pb.GetRequest) -> Version:
+    target = request.WhichOneof("target")
+    if target == "commit":
+        return registry.find_version(request.model, commit=request.commit)
+    if target == "version":
+        return registry.find_version(request.model, number=request.version)
+    ref = registry.resolve_ref(request.model, request.ref)
+    return registry.find_version(request.model, number=ref.effective)

@@ -1,0 +1,201 @@
+"""The repository contract: which of a folder's files make the model.
+
+The rules, in the order in which they decide:
+
+1. `predict.py` makes a version that runs it. An artifact beside it is what it may load
+   (`model.pkl` and `predict.py` are the old platform's form).
+2. The manifest's `artifact` is the artifact. `artifact = "predict.py"` says: no artifact.
+3. `MLmodel` is an MLflow folder, which is refused for now.
+4. `model.skops`, `model.onnx`, `model.joblib`, `model.pkl`: exactly one of them.
+5. None of these: exactly one other file at the folder's root with one of these endings
+   (or `.pickle`), so that `iris.joblib` needs no manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from pushserve_server.build.manifest import FILE_NAME, Manifest, Tolerance
+from pushserve_server.domain.records import Trust
+from pushserve_server.errors import DeploymentFailed
+
+_FORMATS: Final = {
+    ".skops": "skops",
+    ".onnx": "onnx",
+    ".joblib": "joblib",
+    ".pkl": "pickle",
+    ".pickle": "pickle",
+}
+_STANDARD: Final[tuple[str, ...]] = ("model.skops", "model.onnx", "model.joblib", "model.pkl")
+_EXAMPLES: Final = ("examples.json", "test_data.json")
+_PREDICT: Final = "predict.py"
+_REQUIREMENTS: Final = "requirements.txt"
+_CODE_FORMATS: Final = frozenset({"joblib", "pickle", _PREDICT})
+_SHOWN: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to build from a folder.
+
+    `format` is "skops", "onnx", "joblib", "pickle" or "predict.py". File names are from the
+    model's folder; `artifact` is None only for a `predict.py` that has none. `declared` is
+    the manifest's part of the signature as plain JSON.
+    """
+
+    format: str
+    artifact: str | None
+    predict_py: bool
+    requirements: str | None
+    examples: str | None
+    name: str | None
+    engine: str
+    workers: int
+    tolerance: Tolerance
+    declared: dict[str, Any] | None
+
+
+def plan(files: Sequence[str], manifest: Manifest, trust: Trust, source: str) -> Plan:
+    """Decide what a folder's files mean; `source` is only shown in the operator's lines.
+
+    Raises:
+        DeploymentFailed: ARTIFACT_MISSING, ARTIFACT_AMBIGUOUS, FORMAT_NOT_TRUSTED,
+            FORMAT_UNKNOWN, EXAMPLES_MISSING, ENGINE_NOT_POSSIBLE or MLFLOW_NOT_YET.
+    """
+    present = frozenset(files)
+    predict_py = _PREDICT in present
+    artifact = _find_artifact(present, manifest, predict_py)
+    kind = _PREDICT if predict_py else _format_of(artifact)
+    _check_trust(kind, trust, source)
+    _check_engine(kind, manifest.engine)
+    declared = manifest.signature.model_dump(mode="json", exclude_none=True)
+    return Plan(
+        format=kind,
+        artifact=artifact,
+        predict_py=predict_py,
+        requirements=_REQUIREMENTS if _REQUIREMENTS in present else None,
+        examples=_find_examples(present, manifest),
+        name=manifest.name,
+        engine=manifest.engine,
+        workers=manifest.workers,
+        tolerance=manifest.tolerance,
+        declared=declared or None,
+    )
+
+
+def _find_artifact(present: frozenset[str], manifest: Manifest, predict_py: bool) -> str | None:
+    if manifest.artifact is not None:
+        return _named_artifact(present, manifest.artifact)
+    if "MLmodel" in present and not predict_py:
+        raise DeploymentFailed(
+            "MLFLOW_NOT_YET",
+            "the folder is an MLflow model (it has an MLmodel file), which is not read yet",
+            f'Name the model file in {FILE_NAME}: artifact = "model.pkl"',
+        )
+    candidates = _candidates(present)
+    if len(candidates) == 1:
+        return candidates[0]
+    if predict_py:
+        return None  # it opens what it needs by itself
+    if candidates:
+        raise _ambiguous(candidates)
+    raise _missing(present)
+
+
+def _named_artifact(present: frozenset[str], name: str) -> str | None:
+    if name not in present:
+        raise DeploymentFailed(
+            "ARTIFACT_MISSING",
+            f"{FILE_NAME} names the artifact {name}, which is not in the folder; "
+            f"there are: {_listing(present)}",
+            f"Commit {name}, or correct the line artifact = … in {FILE_NAME}.",
+        )
+    return None if name == _PREDICT else name
+
+
+def _candidates(present: frozenset[str]) -> list[str]:
+    standard = [name for name in _STANDARD if name in present]
+    return standard or sorted(
+        name for name in present if "/" not in name and PurePosixPath(name).suffix in _FORMATS
+    )
+
+
+def _format_of(artifact: str | None) -> str:
+    if artifact is None:  # the manifest's artifact = "predict.py" where there is none
+        raise _missing(frozenset())
+    suffix = PurePosixPath(artifact).suffix
+    if suffix not in _FORMATS:
+        raise DeploymentFailed(
+            "FORMAT_UNKNOWN",
+            f"{artifact} is of no format that can be served; known endings: {', '.join(_FORMATS)}",
+            "Save the model with skops.io.dump(model, 'model.skops') or export it to ONNX.",
+        )
+    return _FORMATS[suffix]
+
+
+def _find_examples(present: frozenset[str], manifest: Manifest) -> str | None:
+    if manifest.examples is None:
+        return next((name for name in _EXAMPLES if name in present), None)
+    if manifest.examples not in present:
+        raise DeploymentFailed(
+            "EXAMPLES_MISSING",
+            f"{FILE_NAME} names the examples {manifest.examples}, which are not in the folder",
+            f"Commit {manifest.examples}, or correct the line examples = … in {FILE_NAME}.",
+        )
+    return manifest.examples
+
+
+def _check_trust(kind: str, trust: Trust, source: str) -> None:
+    if trust is Trust.CODE or kind not in _CODE_FORMATS:
+        return
+    what = "a predict.py" if kind == _PREDICT else f"a {kind} file"
+    instead = (
+        "Remove predict.py and commit the model as model.skops (skops.io.dump) or model.onnx"
+        if kind == _PREDICT
+        else "Save the model with skops.io.dump(model, 'model.skops') or export it to model.onnx, "
+        "and remove the old file"
+    )
+    raise DeploymentFailed(
+        "FORMAT_NOT_TRUSTED",
+        f"{what} runs code when it is loaded, and this source is trusted with data only",
+        f"{instead}; or ask the server's operator to trust the source with code:\n"
+        f'[[sources]]\nurl = "{source}"\ntrust = "code"',
+    )
+
+
+def _check_engine(kind: str, engine: str) -> None:
+    if engine == "onnx" and kind == _PREDICT:
+        raise DeploymentFailed(
+            "ENGINE_NOT_POSSIBLE",
+            f'{FILE_NAME} asks for engine = "onnx", and a predict.py is Python code, '
+            "which no graph is made of",
+            f'Set engine = "auto" in {FILE_NAME}; or remove predict.py if the model alone will do.',
+        )
+
+
+def _missing(present: frozenset[str]) -> DeploymentFailed:
+    return DeploymentFailed(
+        "ARTIFACT_MISSING",
+        f"the folder holds no model; looked for {', '.join(_STANDARD)}, predict.py, and any one "
+        f"file ending in {', '.join(_FORMATS)}; there are: {_listing(present)}",
+        "Commit the model as model.skops, model.onnx, model.joblib or model.pkl, or name its "
+        f'file in {FILE_NAME}: artifact = "…". A model in another folder is registered with '
+        "that folder's path.",
+    )
+
+
+def _ambiguous(candidates: list[str]) -> DeploymentFailed:
+    return DeploymentFailed(
+        "ARTIFACT_AMBIGUOUS",
+        f"the folder holds {len(candidates)} models: {', '.join(candidates[:_SHOWN])}",
+        f'Remove all but one, or say which one in {FILE_NAME}:\nartifact = "{candidates[0]}"',
+    )
+
+
+def _listing(present: frozenset[str]) -> str:
+    names = sorted(present)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (", ".join(names[:_SHOWN]) + more) or "no files"

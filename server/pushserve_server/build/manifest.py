@@ -1,0 +1,148 @@
+"""`pushserve.toml`: what a data scientist says about a model where names do not say it."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from pushserve_sandbox.signature import MODEL_NAME, DType
+from pushserve_server.errors import DeploymentFailed
+
+FILE_NAME: Final = "pushserve.toml"
+_MAX_BYTES: Final = 256 * 1024
+_MAX_MISTAKES: Final = 20
+_EXAMPLE: Final = 'For example:\n  name = "iris"\n  artifact = "model.skops"\n  workers = 2'
+
+
+def _check_name(value: str) -> str:
+    if not MODEL_NAME.fullmatch(value):
+        raise ValueError(
+            'a model\'s name has lower case letters, digits, "-", "_" and ".", at most 63, '
+            "and starts and ends with a letter or digit"
+        )
+    return value
+
+
+def _check_file(value: str) -> str:
+    parts = value.split("/")
+    if "\\" in value or any(part in ("", ".", "..") for part in parts):
+        raise ValueError('a file is named from the model\'s folder, such as "models/iris.skops"')
+    return str(PurePosixPath(value))
+
+
+FileName = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_check_file)]
+Name = Annotated[str, AfterValidator(_check_name)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DeclaredField(_Table):
+    """One input or output as the manifest declares it; what it leaves out is found out."""
+
+    name: str = Field(min_length=1, max_length=256)
+    dtype: Annotated[DType | None, Field(strict=False)] = None
+    nullable: bool | None = None
+
+
+class DeclaredSignature(_Table):
+    """The part of the signature that the manifest fixes; the gate checks it."""
+
+    inputs: Annotated[tuple[DeclaredField, ...] | None, Field(strict=False)] = None
+    outputs: Annotated[tuple[DeclaredField, ...] | None, Field(strict=False)] = None
+
+
+class Tolerance(_Table):
+    """How far a number may be from an example's expected one (both bounds added)."""
+
+    abs: float = Field(default=1e-6, ge=0, allow_inf_nan=False)
+    rel: float = Field(default=1e-6, ge=0, allow_inf_nan=False)
+
+
+class Drift(_Table):
+    """Where the rows are that live inputs will be compared with."""
+
+    baseline: FileName | None = None
+
+
+class Manifest(_Table):
+    """All of `pushserve.toml`; every key may be left out."""
+
+    name: Name | None = None
+    artifact: FileName | None = None
+    examples: FileName | None = None
+    engine: Literal["auto", "onnx", "worker"] = "auto"
+    workers: int = Field(default=1, ge=1, le=64)
+    tolerance: Tolerance = Tolerance()
+    signature: DeclaredSignature = DeclaredSignature()
+    drift: Drift = Drift()
+
+
+def parse_manifest(content: bytes) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        DeploymentFailed: MANIFEST_INVALID, with one line for each mistake.
+    """
+    values = _parse_toml(content)
+    if "models" in values:
+        raise DeploymentFailed(
+            "MANIFEST_INVALID",
+            f"{FILE_NAME} has [[models]]: several models in one manifest are not supported yet",
+            f"Give each model a folder with a {FILE_NAME} of its own, and register each folder "
+            "with its path.",
+        )
+    try:
+        return Manifest.model_validate(values)
+    except ValidationError as error:
+        raise _invalid("\n".join(_mistakes(error))) from None
+
+
+def _parse_toml(content: bytes) -> dict[str, Any]:
+    if len(content) > _MAX_BYTES:
+        raise _invalid(f"it has {len(content)} bytes; at most {_MAX_BYTES} are read")
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise _invalid("it is not UTF-8 text") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise _invalid(f"it is not TOML: {error}") from None
+
+
+def _mistakes(error: ValidationError) -> list[str]:
+    lines = []
+    for item in error.errors(include_url=False, include_input=False)[:_MAX_MISTAKES]:
+        where = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            known = ", ".join(_known_keys(item["loc"][:-1]))
+            lines.append(f"{where}: no such key" + (f"; there are {known}" if known else ""))
+        else:
+            lines.append(f"{where}: {item['msg'].removeprefix('Value error, ')}")
+    return lines
+
+
+_TABLES: Final[dict[str, type[_Table]]] = {
+    "": Manifest,
+    "signature": DeclaredSignature,
+    "signature.inputs": DeclaredField,
+    "signature.outputs": DeclaredField,
+    "tolerance": Tolerance,
+    "drift": Drift,
+}
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    table = _TABLES.get(".".join(str(part) for part in location if isinstance(part, str)))
+    return sorted(table.model_fields) if table else []
+
+
+def _invalid(message: str) -> DeploymentFailed:
+    return DeploymentFailed(
+        "MANIFEST_INVALID",
+        f"{FILE_NAME} is wrong: {message}",
+        f"Correct {FILE_NAME} and push again. {_EXAMPLE}",
+    )

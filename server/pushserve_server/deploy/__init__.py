@@ -1,0 +1,1 @@
+"""Takes deployments live and keeps the registry in step with the remotes."""

@@ -1,0 +1,90 @@
+"""The deployer's decisions, apart from carrying them out: pure functions on plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+FRONTEND_TTL: Final = 5.0
+"""A frontend without a heartbeat for this long is taken for dead, in seconds."""
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """Take this commit live; `moved` where the remote has another than the row has."""
+
+    commit: str
+    moved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """The ref is gone from the remote: stop serving it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReachable:
+    """A bare commit: take it live if some branch or tag reaches it."""
+
+    commit: str
+
+
+def after_resolving(
+    ref: str, commit: str, remote: Mapping[str, str]
+) -> GoOn | Retire | CheckReachable:
+    """Decide what a deployment is about, given where the remote's refs are now."""
+    if not ref:
+        tips = commit in remote.values()
+        return GoOn(commit, moved=False) if tips else CheckReachable(commit)
+    found = remote.get(ref)
+    if found is None:
+        return Retire()
+    return GoOn(found, moved=bool(commit) and found != commit)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Some frontends have not loaded the version yet."""
+
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Every live frontend has loaded it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """A frontend could not load it."""
+
+    frontend: str
+    error: str
+
+
+def after_loads(
+    live: Sequence[str], loads: Mapping[str, str | None]
+) -> Waiting | Loaded | LoadFailed:
+    """Judge what the frontends say of a version: id to None (loaded) or the error.
+
+    With no live frontend there is nobody to wait for: one that starts loads first.
+    """
+    for frontend in live:
+        error = loads.get(frontend)
+        if error is not None:
+            return LoadFailed(frontend, error)
+    missing = tuple(frontend for frontend in live if frontend not in loads)
+    return Waiting(missing) if missing else Loaded()
+
+
+def behind(live: Sequence[tuple[str, int]], generation: int) -> tuple[str, ...]:
+    """Give the live frontends that do not yet answer by `generation`."""
+    return tuple(frontend for frontend, applied in live if applied < generation)
+
+
+def pause_before(attempt: int) -> float:
+    """Seconds to wait before the attempt after number `attempt` (from 1): doubled, bounded."""
+    return float(min(_FIRST_PAUSE * 2 ** min(attempt - 1, 16), _LONGEST_PAUSE))

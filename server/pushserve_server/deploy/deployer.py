@@ -1,0 +1,153 @@
+"""The deployer: takes deployments by lease and works on a few of them at a time."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from pushserve_server.config import Settings
+from pushserve_server.deploy.building import Builder
+from pushserve_server.deploy.leased import Desk, Leased
+from pushserve_server.deploy.restoring import Restorer
+from pushserve_server.deploy.run import run
+from pushserve_server.hints import Hints, wait
+from pushserve_server.jobs import Zygote
+from pushserve_server.registry import Registry
+
+logger = logging.getLogger(__name__)
+
+_POLL: Final = 0.25
+_AFTER_TROUBLE: Final = 1.0
+_STOP_PATIENCE: Final = 10.0
+_LOOK_FOR_LOST_BUNDLES: Final = 30.0
+
+
+def utc_now() -> datetime:
+    """Give the time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class _Active:
+    leased: Leased
+    thread: threading.Thread
+    renewed: float
+
+
+class Deployer:
+    """Works on at most `concurrency` deployments at a time, each on a thread of its own.
+
+    `owner` is its name in leases: no other process, and no earlier one, has the same.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        zygote: Zygote,
+        hints: Hints,
+        owner: str,
+        *,
+        concurrency: int = 2,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        builder = Builder(settings, zygote)
+        self._desk = Desk(settings, registry, builder, hints, owner, clock)
+        self._concurrency = concurrency
+        self._active: list[_Active] = []
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="deployer", daemon=True)
+        self._restorer = Restorer(self._desk)
+        self._restoring: threading.Thread | None = None
+        self._restored = (-1, 0.0)
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._desk.builder.sweep()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop working, give the leases back, and return when every thread has ended."""
+        self._stopped.set()
+        self._desk.hints.wake()
+        self._thread.join(_STOP_PATIENCE)
+        for active in self._active:
+            active.leased.cancel()
+        for active in self._active:
+            active.thread.join(_STOP_PATIENCE)
+            self._give_back(active.leased)
+        if self._restoring is not None:
+            self._restoring.join(_STOP_PATIENCE)
+
+    def _loop(self) -> None:
+        with self._desk.hints.listening(f"deployer-{secrets.token_hex(4)}") as listener:
+            while not self._stopped.is_set():
+                try:
+                    self._turn()
+                except Exception:
+                    logger.exception("the deployer goes on after this")
+                    self._stopped.wait(_AFTER_TROUBLE)
+                if wait(listener, _POLL):
+                    for active in self._active:
+                        active.leased.wake()
+
+    def _turn(self) -> None:
+        """Look after the deployments at work, and take new ones."""
+        self._active = [active for active in self._active if active.thread.is_alive()]
+        for active in self._active:
+            self._look_after(active)
+        while len(self._active) < self._concurrency and self._take():
+            pass
+        self._look_for_lost_bundles()
+
+    def _take(self) -> bool:
+        desk = self._desk
+        deployment = desk.registry.lease(desk.owner, desk.clock(), desk.settings.lease)
+        if deployment is None:
+            return False
+        leased = Leased(desk, deployment)
+        thread = threading.Thread(target=run, args=(leased,), name=deployment.name, daemon=True)
+        self._active.append(_Active(leased, thread, time.monotonic()))
+        thread.start()
+        return True
+
+    def _look_after(self, active: _Active) -> None:
+        """Renew the lease in time; stop work on a row that is no longer ours or open."""
+        desk, row = self._desk, active.leased.row
+        if desk.registry.get_deployment(row.name).state.is_final:
+            active.leased.cancel()
+        elif time.monotonic() - active.renewed > desk.settings.lease / 3:
+            active.renewed = time.monotonic()
+            if not desk.registry.renew(row.id, desk.owner, desk.clock(), desk.settings.lease):
+                active.leased.cancel()
+
+    def _give_back(self, leased: Leased) -> None:
+        """Let the lease end now, so that nobody has to wait for it."""
+        desk = self._desk
+        try:
+            desk.registry.renew(leased.row.id, desk.owner, desk.clock(), 0)
+        except Exception:
+            logger.exception("the lease of %s runs out by itself", leased.row.name)
+
+    def _look_for_lost_bundles(self) -> None:
+        """At start, when what is wanted has changed, and once in a while."""
+        if self._restoring is not None and self._restoring.is_alive():
+            return
+        generation, at = self._desk.registry.generation(), time.monotonic()
+        if generation == self._restored[0] and at - self._restored[1] < _LOOK_FOR_LOST_BUNDLES:
+            return
+        self._restored = (generation, at)
+        self._restoring = threading.Thread(target=self._restore, name="restorer", daemon=True)
+        self._restoring.start()
+
+    def _restore(self) -> None:
+        try:
+            self._restorer.restore(self._stopped)
+        except Exception:
+            logger.exception("looking for lost bundles failed; it is done again")

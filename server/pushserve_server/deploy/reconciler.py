@@ -1,0 +1,129 @@
+"""The reconciler: what an event did not tell, a look at the remotes does.
+
+It looks at refs that were registered, and at nothing else: which branches are served is
+for Register to say.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from pushserve_server.config import Settings
+from pushserve_server.deploy.deployer import utc_now
+from pushserve_server.domain.records import Tracked
+from pushserve_server.errors import DeploymentFailed, PushserveError
+from pushserve_server.hints import Hints
+from pushserve_server.registry import Registry
+from pushserve_server.source.command import Cancelled
+from pushserve_server.source.remote import RemoteRefs, list_refs
+from pushserve_server.source.rules import find_rule
+
+logger = logging.getLogger(__name__)
+
+_ASK_TIMEOUT: Final = 30.0
+_AT_A_TIME: Final = 4
+_STOP_PATIENCE: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Make a deployment: the remote has this ref at `commit`, "" where it is gone."""
+
+    ref: str
+    commit: str
+
+
+def plan(seen: Mapping[str, str], remote: Mapping[str, str]) -> tuple[Register, ...]:
+    """Compare the refs of one folder as last seen (full name to commit) with the remote's."""
+    return tuple(
+        Register(ref, remote.get(ref, ""))
+        for ref, commit in sorted(seen.items())
+        if remote.get(ref, "") != commit
+    )
+
+
+class Reconciler:
+    """Looks at every source's refs at start and then every `settings.reconcile_interval`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        hints: Hints,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._hints = hints
+        self._clock = clock
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="reconciler", daemon=True)
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop asking, and return when the thread has ended."""
+        self._stopped.set()
+        self._thread.join(_STOP_PATIENCE)
+
+    def reconcile(self) -> int:
+        """Look at every source once; give how many deployments that made."""
+        sources: dict[str, list[Tracked]] = defaultdict(list)
+        for tracked in self._registry.tracked():
+            sources[tracked.source].append(tracked)
+        with ThreadPoolExecutor(_AT_A_TIME, "reconciler") as pool:
+            made = sum(pool.map(self._look_at, sources, sources.values()))
+        if made:
+            self._hints.wake()
+        return made
+
+    def _loop(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self.reconcile()
+            except Exception:
+                logger.exception("reconciling failed; it is done again")
+            self._stopped.wait(self._settings.reconcile_interval)
+
+    def _look_at(self, source: str, folders: list[Tracked]) -> int:
+        """Look at one source; its trouble is nobody else's."""
+        if self._stopped.is_set():
+            return 0
+        try:
+            find_rule(source, self._settings.sources)
+            remote = list_refs(source, timeout=_ASK_TIMEOUT, cancelled=self._stopped)
+            return sum(self._register(folder, remote) for folder in folders)
+        except Cancelled:
+            return 0
+        except (PushserveError, DeploymentFailed) as error:
+            logger.warning("%s was not reconciled: %s", source, error)
+            return 0
+        except Exception:
+            logger.exception("%s was not reconciled", source)
+            return 0
+
+    def _register(self, folder: Tracked, remote: RemoteRefs) -> int:
+        made = 0
+        for action in plan(folder.refs, remote.refs):
+            _, created = self._registry.register(
+                source=folder.source,
+                path=folder.path,
+                ref=action.ref,
+                commit=action.commit,
+                model="",
+                retry=False,
+                default_branch=remote.head or "",
+                now=self._clock(),
+            )
+            made += created
+        return made

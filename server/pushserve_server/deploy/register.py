@@ -1,0 +1,162 @@
+"""Puts a deployment on disk: what Register and the reconciler do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from pushserve_server.config import Settings
+from pushserve_server.deploy.target import Target, clean_target
+from pushserve_server.domain.records import Deployment, Model
+from pushserve_server.errors import DeploymentFailed, NotFound, Unavailable
+from pushserve_server.registry import Registry
+from pushserve_server.source.remote import RemoteRefs, list_refs, resolve
+from pushserve_server.source.rules import find_rule
+
+_PATIENCE: Final = 4.0
+"""For asking the remote while a caller waits, in seconds (GitHub gives a webhook 10)."""
+_SHOWN: Final = 10
+_PAGE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    """Full ref and commit; the commit is "" where the ref is gone or the remote is silent."""
+
+    target: Target
+    ref: str
+    commit: str
+
+
+def register(
+    registry: Registry,
+    settings: Settings,
+    *,
+    source: str,
+    ref: str = "",
+    commit: str = "",
+    path: str = "",
+    model: str = "",
+    retry: bool = False,
+    now: datetime,
+) -> tuple[Deployment, bool]:
+    """Give the deployment of a ref or commit, and whether this call made it.
+
+    A push event names a repository and a ref, and nothing in it: a call without path and
+    model is for every model of the source, and for the root where there is none yet. The
+    deployment given is then the first folder's.
+
+    The remote is asked where the ref points. One that does not answer in time is no
+    reason to lose the call: the deployment is queued, and the deployer asks again.
+
+    Raises:
+        BadInput: a field is wrong.
+        SourceRefused: the operator has not listed the source.
+        NotFound: the remote has no such repository, ref or default branch.
+        Unavailable: the remote is silent, and without it the default branch is not known.
+        AlreadyExists, NotPossibleNow: the model's name belongs to another folder.
+    """
+    target = clean_target(source=source, ref=ref, commit=commit, path=path, model=model)
+    find_rule(target.source, settings.sources)
+    target = replace(target, source=_known_spelling(registry, target.source))
+    remote = _ask(target)
+    targets = [replace(target, path=folder) for folder in _folders(registry, target)]
+    resolved = [found for each in targets if (found := _resolve(registry, each, remote))]
+    if not resolved:
+        raise _nothing_found(target, remote)
+    deployments = [
+        registry.register(
+            source=found.target.source,
+            path=found.target.path,
+            ref=found.ref,
+            commit=found.commit,
+            model=found.target.model,
+            retry=retry,
+            default_branch=(remote.head or "") if remote is not None else "",
+            now=now,
+        )
+        for found in resolved
+    ]
+    return deployments[0]
+
+
+def served_model(registry: Registry, source: str, path: str) -> Model | None:
+    """Give the model of one folder of one source, if there is one."""
+    return next((model for model in _models(registry, source) if model.path == path), None)
+
+
+def _models(registry: Registry, source: str) -> Iterator[Model]:
+    after = ""
+    while page := registry.list_models(source=source, limit=_PAGE, after=after):
+        yield from page
+        after = page[-1].name
+
+
+def _known_spelling(registry: Registry, source: str) -> str:
+    """Give the URL that a model was registered by: hosts take it with and without ".git"."""
+    other = source.removesuffix(".git") if source.endswith(".git") else f"{source}.git"
+    known = (url for url in (source, other) if registry.list_models(source=url, limit=1))
+    return next(known, source)
+
+
+def _folders(registry: Registry, target: Target) -> list[str]:
+    if target.path or target.model:
+        return [target.path]
+    return sorted(model.path for model in _models(registry, target.source)) or [""]
+
+
+def _ask(target: Target) -> RemoteRefs | None:
+    """Give the remote's refs, None where it is silent."""
+    try:
+        return list_refs(target.source, timeout=_PATIENCE, cancelled=threading.Event())
+    except Unavailable:
+        return None
+    except DeploymentFailed as error:
+        raise NotFound("source", target.source, f"{error.message} {error.fix}") from None
+
+
+def _resolve(registry: Registry, target: Target, remote: RemoteRefs | None) -> _Resolved | None:
+    """Give full ref and commit; None where neither the remote nor the registry has the ref."""
+    if target.commit:
+        return _Resolved(target, "", target.commit)
+    found = resolve(remote, target.ref or "HEAD") if remote is not None else None
+    if found is not None:
+        return _Resolved(target, *found)
+    known = _known_ref(registry, target)
+    if not known and remote is None and target.ref:
+        known = target.ref if target.ref.startswith("refs/") else f"refs/heads/{target.ref}"
+    return _Resolved(target, known, "") if known else None
+
+
+def _known_ref(registry: Registry, target: Target) -> str:
+    """Give the full name of the ref if it was registered for this folder, else ""."""
+    wanted = target.ref or _default_ref(registry, target)
+    for tracked in registry.tracked():
+        if (tracked.source, tracked.path) == (target.source, target.path):
+            for name in (wanted, f"refs/heads/{wanted}", f"refs/tags/{wanted}"):
+                if name in tracked.refs:
+                    return name
+    return ""
+
+
+def _default_ref(registry: Registry, target: Target) -> str:
+    model = served_model(registry, target.source, target.path)
+    return model.default_ref if model is not None else ""
+
+
+def _nothing_found(target: Target, remote: RemoteRefs | None) -> NotFound | Unavailable:
+    if remote is None:
+        return Unavailable(
+            f"{target.source} does not answer, so its default branch is not known; name a ref",
+            reason="REMOTE_UNREACHABLE",
+        )
+    names = [name.removeprefix("refs/heads/") for name in sorted(remote.refs)][:_SHOWN]
+    there = ", ".join(names) or "none"
+    if not target.ref:
+        message = f"{target.source} has no default branch; push one, or name a ref ({there})"
+        return NotFound("ref", "HEAD", message)
+    message = f"{target.source} has no branch or tag {target.ref!r}; there are {there}"
+    return NotFound("ref", target.ref, message)

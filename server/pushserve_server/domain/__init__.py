@@ -1,0 +1,1 @@
+"""The words of pushserve as plain types. Imports nothing of ours but the signature."""

@@ -1,0 +1,1 @@
+"""Composition roots: each module here is one process of the server."""

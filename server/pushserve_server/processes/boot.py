@@ -1,0 +1,120 @@
+"""How the supervisor tells a child process what it is.
+
+The child reads one line of JSON from its standard input: settings with their secrets,
+which so stand neither in an environment nor on a command line. The pipe stays open; its
+end means that the supervisor is gone, and the child stops.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from pushserve_server.config import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What a child needs to know.
+
+    `name` is its role on this server ("frontend-0"), `replica` tells the servers that share
+    a registry apart, `port` is the shared gRPC port.
+    """
+
+    name: str
+    replica: str
+    run_dir: Path
+    port: int
+    settings: Settings
+
+    @property
+    def id(self) -> str:
+        """Its name among all processes that share the registry."""
+        return f"{self.replica}-{self.name}"
+
+    def to_line(self) -> bytes:
+        """Give the line that `read_boot` reads."""
+        data = {
+            "name": self.name,
+            "replica": self.replica,
+            "run_dir": str(self.run_dir),
+            "port": self.port,
+            "settings": _dump(self.settings),
+        }
+        return json.dumps(data).encode() + b"\n"
+
+
+def read_boot() -> Boot:
+    """Read the line from standard input and set up logging."""
+    data = json.loads(sys.stdin.buffer.readline())
+    boot = Boot(
+        name=data["name"],
+        replica=data["replica"],
+        run_dir=Path(data["run_dir"]),
+        port=data["port"],
+        settings=Settings(**data["settings"]),
+    )
+    set_up_logging(boot.settings, boot.name)
+    return boot
+
+
+def start(module: str, boot: Boot) -> subprocess.Popen[bytes]:
+    """Start a child in a session of its own, so that only the supervisor gets Ctrl-C."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pushserve_server.processes.child", module],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+        # ONNX Runtime from 1.29 on reports to its makers unless told not to, before its import.
+        env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"},
+    )
+    assert process.stdin is not None  # noqa: S101 (a pipe was asked for)
+    process.stdin.write(boot.to_line())
+    process.stdin.flush()
+    return process
+
+
+def wait_until_told_to_stop() -> None:
+    """Return on SIGTERM, or when the supervisor is gone. For the main thread, without asyncio.
+
+    The handler only writes to a pipe. An event's lock would not do: a second signal that
+    comes while the first is being handled would wait for it for ever.
+    """
+    reader, writer = os.pipe()
+    signal.signal(signal.SIGTERM, lambda *_: os.write(writer, b"s"))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def wait_for_end() -> None:
+        sys.stdin.buffer.read()
+        os.write(writer, b"o")
+
+    threading.Thread(target=wait_for_end, name="orphan-watch", daemon=True).start()
+    os.read(reader, 1)
+
+
+def set_up_logging(settings: Settings, name: str) -> None:
+    """Log to standard error, each line with the process's name."""
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format=f"%(asctime)s %(levelname)-7s {name:<11} %(name)s: %(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+
+
+def _dump(settings: Settings) -> dict[str, Any]:
+    data: dict[str, Any] = settings.model_dump(mode="json")
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            data[name] = value.get_secret_value()
+    return data

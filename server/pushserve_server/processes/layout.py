@@ -1,0 +1,32 @@
+"""Where things are: below the data directory what lasts, below the run directory what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pushserve_server.config import Settings
+
+
+def bundles_dir(settings: Settings) -> Path:
+    """Bundles by their digest."""
+    return settings.data_dir / "bundles"
+
+
+def lock_file(settings: Settings) -> Path:
+    """Held by the supervisor: one server for each data directory."""
+    return settings.data_dir / "lock"
+
+
+def address_file(settings: Settings) -> Path:
+    """JSON that says where the running server listens: {"pid", "listen", "run_dir"}."""
+    return settings.data_dir / "server.json"
+
+
+def zygote_socket(run_dir: Path) -> Path:
+    """Where jobs for the sandbox are taken."""
+    return run_dir / "zygote.sock"
+
+
+def worker_socket(run_dir: Path, version_id: int) -> Path:
+    """Where the worker of a version listens."""
+    return run_dir / "workers" / f"{version_id}.sock"

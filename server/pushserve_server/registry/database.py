@@ -1,0 +1,167 @@
+"""The database behind the registry: SQLite or PostgreSQL, chosen by URL.
+
+Three kinds of transaction are all there is. `reading` sees one state of the whole
+database. `writing` has no other writer beside it (IMMEDIATE on SQLite, an advisory lock
+on PostgreSQL), so that a decision holds until its own commit. `claiming` locks only the
+rows that it takes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from peewee import Database, InterfaceError, OperationalError
+from playhouse.migrations import Runner
+from playhouse.pool import (
+    MaxConnectionsExceeded,
+    PooledPostgresqlDatabase,
+    PooledSqliteDatabase,
+)
+
+from pushserve_server.errors import Unavailable
+from pushserve_server.registry.tables import Tables
+
+_MIGRATIONS: Final = Path(__file__).with_name("migrations")
+_WRITERS: Final = 0x70757368
+"""Key of the advisory lock ("push"); such locks are counted for each database apart."""
+_CONNECTIONS: Final = 32
+_WAIT: Final = 30
+"""For a connection and for other writers, in seconds."""
+_POSTGRES_SCHEMES: Final = ("postgresql", "postgres", "psycopg3", "postgresql+pool")
+
+
+class Store:
+    """One open database: its tables and its transactions. Any thread may use it."""
+
+    def __init__(self, database: Database, *, postgres: bool) -> None:
+        # Its stubs leave much of it untyped.
+        self._database: Any = database
+        self._postgres = postgres
+        self.tables = Tables(database)
+
+    @classmethod
+    def open(cls, url: str) -> Store:
+        """Connect and bring the schema up to date.
+
+        Raises:
+            ValueError: the URL is of no form that is known.
+            Unavailable: the database cannot be reached.
+        """
+        scheme, separator, rest = url.partition("://")
+        if separator and scheme in _POSTGRES_SCHEMES:
+            store = cls(_postgres(f"postgresql://{rest}"), postgres=True)
+        elif separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
+            store = cls(_sqlite(Path(rest[1:])), postgres=False)
+        else:
+            # The URL itself may hold a password.
+            raise ValueError(
+                'a database URL is "sqlite:///data/registry.sqlite3" (four slashes before an '
+                f'absolute path) or "postgresql://user:password@host/name"; this is "{scheme}:…"'
+            )
+        try:
+            store.migrate()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def migrate(self) -> None:
+        """Run the migrations that are missing; other processes that start wait meanwhile."""
+        with self.writing():
+            Runner(self._database, str(_MIGRATIONS)).up()
+
+    def close(self) -> None:
+        """Close every connection. No call may be under way."""
+        self._database.close_all()
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Hold a connection: for one statement, without a transaction."""
+        try:
+            with self._database.connection_context():
+                yield
+        except (OperationalError, InterfaceError, MaxConnectionsExceeded) as error:
+            raise Unavailable("the registry's database cannot be used just now") from error
+
+    @contextmanager
+    def reading(self) -> Iterator[Tables]:
+        """Read one state of the database."""
+        how = "REPEATABLE READ" if self._postgres else "DEFERRED"
+        with self.connected(), self._database.atomic(how):
+            yield self.tables
+
+    @contextmanager
+    def writing(self) -> Iterator[Tables]:
+        """Write while nobody else does."""
+        with self.claiming():
+            if self._postgres:
+                self._database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_WRITERS,))
+            yield self.tables
+
+    @contextmanager
+    def claiming(self) -> Iterator[Tables]:
+        """Write rows that `claimed` has locked, or that nobody else writes."""
+        with self.connected(), self._database.atomic(*(() if self._postgres else ("IMMEDIATE",))):
+            yield self.tables
+
+    def locked(self, query: Any, *, skip: bool = False) -> Any:
+        """Lock the rows that `query` selects; `skip` those that others have locked.
+
+        SQLite has one writer anyway.
+        """
+        if not self._postgres:
+            return query
+        return query.for_update("FOR UPDATE SKIP LOCKED" if skip else "FOR UPDATE")
+
+    def generation(self) -> int:
+        """Read the counter."""
+        cursor = self._database.execute_sql("SELECT generation FROM counter")
+        return int(cursor.fetchone()[0])
+
+    def bump(self) -> int:
+        """Count a change that matters to whoever serves; give the new generation."""
+        counter = self.tables.counter
+        counter.update(generation=counter.generation + 1).execute()
+        if self._postgres:
+            # Sent at commit. Nobody has to listen: the counter is polled.
+            self._database.execute_sql("NOTIFY pushserve")
+        return self.generation()
+
+
+def _postgres(url: str) -> Any:
+    return PooledPostgresqlDatabase(
+        url, prefer_psycopg3=True, max_connections=_CONNECTIONS, timeout=_WAIT
+    )
+
+
+def _sqlite(path: Path) -> Any:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _create_private(path)
+    return PooledSqliteDatabase(
+        str(path),
+        max_connections=_CONNECTIONS,
+        # PooledDatabase takes `timeout` for itself, so SQLite's own goes by pragma.
+        timeout=_WAIT,
+        # A connection goes from thread to thread through the pool, one at a time.
+        check_same_thread=False,
+        pragmas=[
+            ("busy_timeout", _WAIT * 1000),
+            ("journal_mode", "wal"),
+            # A reply to Register means that the row is on disk.
+            ("synchronous", "full"),
+            ("foreign_keys", 1),
+        ],
+    )
+
+
+def _create_private(path: Path) -> None:
+    """Make the file for its owner alone, before SQLite makes it for everyone."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        # Left as the operator has it. (Opening it here would drop SQLite's locks.)
+        return

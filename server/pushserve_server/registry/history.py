@@ -1,0 +1,89 @@
+"""Changing a deployment's row and writing down that it changed; inside a transaction."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from pushserve_server.domain.records import Failure
+from pushserve_server.domain.states import TRANSITIONS, DeploymentState
+from pushserve_server.registry.database import Store
+from pushserve_server.registry.tables import EPOCH, DeploymentRow
+
+OPEN: Final = tuple(state for state in DeploymentState if not state.is_final)
+"""States that something follows."""
+NOT_LIVE: Final = tuple(state for state in OPEN if state is not DeploymentState.ACTIVATING)
+"""States before the ref has moved."""
+
+
+def change(
+    store: Store,
+    row: DeploymentRow,
+    state: DeploymentState,
+    message: str,
+    now: datetime,
+    **fields: Any,
+) -> None:
+    """Set the state (or keep it), the message and other columns of `row`; add the event.
+
+    Raises:
+        ValueError: the state does not follow the one that the row has.
+    """
+    before = DeploymentState(row.state)
+    if state is not before and state not in TRANSITIONS[before]:
+        raise ValueError(f"{row.name}: {state} does not follow {before}")
+    if state.is_final:
+        fields["lease_until"] = EPOCH
+    held = row.version_id
+    fields |= {"state": state.value, "message": message, "updated_at": now}
+    for name, value in fields.items():
+        setattr(row, name, value)
+    deployments = store.tables.deployments
+    deployments.update(fields).where(deployments.id == row.id).execute()
+    store.tables.events.insert(
+        deployment_id=row.id, state=state.value, message=message, at=now
+    ).execute()
+    if held != row.version_id or (held and state.is_final):
+        # What is to be loaded has changed.
+        store.bump()
+
+
+def change_to_failed(store: Store, row: DeploymentRow, failure: Failure, now: datetime) -> None:
+    """End the deployment with its failure."""
+    change(
+        store,
+        row,
+        DeploymentState.FAILED,
+        failure.message,
+        now,
+        failure_reason=failure.reason,
+        failure_step=failure.step.value,
+        failure_message=failure.message,
+        failure_fix=failure.fix,
+    )
+
+
+def supersede_older(store: Store, newer: DeploymentRow, now: datetime) -> None:
+    """End the deployments of the same ref that `newer` takes the place of."""
+    deployments = store.tables.deployments
+    older = deployments.select().where(
+        deployments.source == newer.source,
+        deployments.path == newer.path,
+        deployments.ref == newer.ref,
+        deployments.id < newer.id,
+        deployments.state.in_(NOT_LIVE),
+    )
+    for row in store.locked(older):
+        supersede(store, row, newer.name, now)
+
+
+def supersede(store: Store, row: DeploymentRow, newer: str, now: datetime) -> None:
+    """End one deployment in favour of the one called `newer`."""
+    change(
+        store,
+        row,
+        DeploymentState.SUPERSEDED,
+        f"superseded by {newer}, which is newer",
+        now,
+        superseded_by=newer,
+    )

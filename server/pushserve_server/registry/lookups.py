@@ -1,0 +1,164 @@
+"""Finding models, refs and versions by what a caller names; inside a transaction."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from peewee import JOIN
+
+from pushserve_server.domain.records import Ref
+from pushserve_server.errors import BadInput, NotFound, Violation
+from pushserve_server.registry.rows import default_ref
+from pushserve_server.registry.tables import ModelRow, RefRow, Tables, VersionRow, tuples
+
+_SHA_PREFIX: Final = re.compile(r"[0-9a-f]{7,64}")
+_LISTED: Final = 20
+"""Names in a message about what there is; more are only counted."""
+
+
+def model_row(tables: Tables, name: str) -> ModelRow:
+    """Find a model.
+
+    Raises:
+        NotFound: there is none of that name.
+    """
+    row: ModelRow | None = tables.models.get_or_none(tables.models.name == name)
+    if row is None:
+        raise NotFound("model", name, f"no model is called {name!r}; List shows the models")
+    return row
+
+
+def model_of_folder(tables: Tables, source: str, path: str) -> ModelRow | None:
+    """Find the model of one folder of one source."""
+    models, sources = tables.models, tables.sources
+    row: ModelRow | None = (
+        models.select()
+        .join(sources, on=(models.source_id == sources.id))
+        .where(sources.url == source, models.path == path)
+        .first()
+    )
+    return row
+
+
+def built_row(tables: Tables, model: str, commit: str) -> VersionRow | None:
+    """Find the version of the model of that name that the whole commit was built to."""
+    versions, models = tables.versions, tables.models
+    row: VersionRow | None = (
+        versions.select()
+        .join(models, on=(versions.model_id == models.id))
+        .where(models.name == model, versions.commit == commit)
+        .first()
+    )
+    return row
+
+
+def refs_of(tables: Tables, model_ids: Sequence[int]) -> dict[int, list[Ref]]:
+    """Give the refs of each model, oldest first."""
+    refs, built, pinned = tables.refs, tables.versions, tables.versions.alias()
+    query = (
+        refs.select(
+            refs.model_id,
+            refs.name,
+            built.number,
+            built.commit,
+            pinned.number,
+            pinned.commit,
+            refs.updated_at,
+        )
+        .join(built, on=(refs.version_id == built.id))
+        .join_from(refs, pinned, JOIN.LEFT_OUTER, on=(refs.pinned_id == pinned.id))
+        .where(refs.model_id.in_(model_ids))
+        .order_by(refs.id)
+    )
+    found: dict[int, list[Ref]] = defaultdict(list)
+    for model_id, *fields in tuples(query):
+        found[model_id].append(Ref(*fields))
+    return found
+
+
+def default_ref_of(tables: Tables, model: ModelRow, names: Sequence[str]) -> str:
+    """Give the ref that answers when a call names none, of `names` oldest first, or ""."""
+    source = tables.sources.get_by_id(model.source_id)
+    return default_ref(names, source.default_branch, model.default_ref)
+
+
+def ref_row(tables: Tables, model: ModelRow, ref: str) -> RefRow:
+    """Find a ref by its full or short name; "" is the default one. Heads go before tags.
+
+    Raises:
+        NotFound: the model has none of that name; the message names those that it has.
+    """
+    refs = tables.refs
+    rows = {
+        row.name: row for row in refs.select().where(refs.model_id == model.id).order_by(refs.id)
+    }
+    wanted = ref_names(ref) if ref else (default_ref_of(tables, model, list(rows)),)
+    for name in wanted:
+        if name in rows:
+            return rows[name]
+    if not rows:
+        text = f"no ref of {model.name!r} is served; name a version or a commit, or push a branch"
+    elif ref:
+        text = f"{model.name!r} has no ref {ref!r}; it has {listed(rows)}"
+    else:
+        text = f"{model.name!r} has no default ref; it has {listed(rows)}"
+    raise NotFound("ref", ref, text)
+
+
+def ref_names(ref: str) -> tuple[str, ...]:
+    """Give the full names that `ref` may stand for, best first."""
+    return (ref,) if ref.startswith("refs/") else (f"refs/heads/{ref}", f"refs/tags/{ref}")
+
+
+def version_row(
+    tables: Tables, model: ModelRow, *, number: int | None, commit: str | None
+) -> VersionRow:
+    """Find a version by its number, or by its commit or the start of it.
+
+    Raises:
+        BadInput: neither is given, or the commit is no SHA, too short or ambiguous.
+        NotFound: there is none; the message names those that there are.
+    """
+    versions = tables.versions
+    if number is not None:
+        asked, matches = str(number), versions.number == number
+    elif commit is not None:
+        asked = commit.lower()
+        if not _SHA_PREFIX.fullmatch(asked):
+            raise _bad_commit(f"a commit is at least 7 hex digits of its SHA, not {commit!r}")
+        # "g" sorts after every hex digit.
+        matches = (versions.commit >= asked) & (versions.commit < asked + "g")
+    else:
+        raise BadInput("name a version by its number or by its commit")
+    rows = list(versions.select().where(versions.model_id == model.id, matches).limit(2))
+    if len(rows) > 1:
+        raise _bad_commit(f"more than one version's commit starts with {asked}; give more of it")
+    if not rows:
+        text = f"{model.name!r} has no version {asked}; it has {_versions_listed(tables, model)}"
+        raise NotFound("version", asked, text)
+    return rows[0]
+
+
+def _bad_commit(text: str) -> BadInput:
+    return BadInput(text, [Violation("commit", text)])
+
+
+def _versions_listed(tables: Tables, model: ModelRow) -> str:
+    versions = tables.versions
+    query = (
+        versions.select(versions.number, versions.commit)
+        .where(versions.model_id == model.id)
+        .order_by(versions.number.desc())
+    )
+    return listed(f"{number} ({commit[:7]})" for number, commit in tuples(query))
+
+
+def listed(names: Iterable[str]) -> str:
+    """Give the names as one text; only the first of many."""
+    all_names = list(names)
+    text = ", ".join(all_names[:_LISTED]) or "none"
+    more = len(all_names) - _LISTED
+    return f"{text} and {more} more" if more > 0 else text

@@ -1,0 +1,43 @@
+"""The registry: the only state there is, behind one object."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pushserve_server.registry.database import Store
+from pushserve_server.registry.frontends import Frontends
+from pushserve_server.registry.golive import GoingLive
+from pushserve_server.registry.leasing import Leasing
+from pushserve_server.registry.models import Models
+from pushserve_server.registry.refs import Refs
+from pushserve_server.registry.registering import Registering
+from pushserve_server.registry.serving import Serving
+
+
+class Registry(Registering, Leasing, GoingLive, Models, Refs, Serving, Frontends):
+    """Every read and write of the registry, each in one transaction.
+
+    Calls block, and may come from any thread. What they return is on disk. Every one of
+    them raises `Unavailable` where the database cannot be used.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Open the database and bring its schema up to date.
+
+        Args:
+            url: "sqlite:///path" (four slashes before an absolute path; the file is made,
+                for its owner alone) or "postgresql://user:password@host/name".
+
+        Raises:
+            ValueError: the URL has another form.
+            Unavailable: the database cannot be reached.
+        """
+        return cls(Store.open(url))
+
+    def close(self) -> None:
+        """Close every connection. No call may be under way."""
+        self._store.close()

@@ -1,0 +1,177 @@
+"""What whoever serves reads: the counter, the snapshot, the versions, the demands."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Container, Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from peewee import chunked, fn
+
+from pushserve_server.domain.records import ModelRoutes, Route, Snapshot, Version
+from pushserve_server.registry.database import Store
+from pushserve_server.registry.history import OPEN
+from pushserve_server.registry.rows import default_ref, version_from_row
+from pushserve_server.registry.tables import Tables, tuples
+
+
+class Serving:
+    """The part of the registry that frontends and the supervisor serve by."""
+
+    _store: Store
+
+    def generation(self) -> int:
+        """Read the counter of changes that matter to whoever serves."""
+        with self._store.connected():
+            return self._store.generation()
+
+    def snapshot(self, now: datetime, idle_seconds: float) -> Snapshot:
+        """Read what is to be served, without demands that are older than `idle_seconds`.
+
+        Such demands are deleted here, so that one generation has one snapshot.
+        """
+        self.expire_demands(now, idle_seconds)
+        with self._store.reading() as tables:
+            return Snapshot(
+                generation=self._store.generation(),
+                models=tuple(_routes(tables)),
+                reachable=(reachable := frozenset(_reachable(tables))),
+                deploying=frozenset(_deploying(tables)),
+                demanded=frozenset(_demanded(tables, reachable)),
+            )
+
+    def versions_by_id(self, ids: Iterable[int]) -> dict[int, Version]:
+        """Give the versions of these ids; those that were deleted are missing."""
+        found: dict[int, Version] = {}
+        with self._store.reading() as tables:
+            versions, models = tables.versions, tables.models
+            for some in chunked(ids, 500):
+                rows = list(versions.select().where(versions.id.in_(some)))
+                wanted = {row.model_id for row in rows}
+                named = models.select(models.id, models.name).where(models.id.in_(wanted))
+                names = dict(tuples(named))
+                found |= {row.id: version_from_row(row, names[row.model_id]) for row in rows}
+        return found
+
+    def digests(self, ids: Iterable[int]) -> dict[int, str]:
+        """Give the digests of the bundles of these versions; those deleted are missing."""
+        found: dict[int, str] = {}
+        with self._store.reading() as tables:
+            versions = tables.versions
+            query = versions.select(versions.id, versions.digest)
+            for some in chunked(ids, 500):
+                found |= dict(tuples(query.where(versions.id.in_(some))))
+        return found
+
+    def demand(self, version_ids: Collection[int], now: datetime, *, by_ref: bool = False) -> None:
+        """Note that calls need some versions. Those deleted meanwhile are passed over.
+
+        A demand `by_ref` counts while a ref or a pin leads to its version, however old it is.
+        """
+        with self._store.writing() as tables:
+            versions = tables.versions
+            there = versions.select(versions.id).where(versions.id.in_(list(version_ids)))
+            # Every one of them is touched, so no `any` over the calls.
+            first = [touch_demand(tables, i, now, by_ref=by_ref) for (i,) in tuples(there)]
+            if True in first:
+                self._store.bump()
+
+    def demands(self) -> dict[int, datetime]:
+        """Give when calls needed each version for the last time."""
+        with self._store.reading() as tables:
+            demands = tables.demands
+            return dict(tuples(demands.select(demands.version_id, demands.called_at)))
+
+    def withdraw_demands(self, version_ids: Collection[int]) -> None:
+        """Take demands away: there is no memory for them. The next call makes them anew."""
+        with self._store.writing() as tables:
+            demands = tables.demands
+            if demands.delete().where(demands.version_id.in_(list(version_ids))).execute():
+                self._store.bump()
+
+    def expire_demands(self, now: datetime, idle_seconds: float, *, all_refs: bool = False) -> int:
+        """Delete the demands that are older than `idle_seconds`; give how many.
+
+        Those by a ref that still leads to their version stay, but for `all_refs`.
+        """
+        demands = self._store.tables.demands
+        old = demands.called_at <= now - timedelta(seconds=idle_seconds)
+        if not all_refs:
+            old &= ~demands.by_ref | ~_led_to(self._store.tables)
+        with self._store.reading():
+            # A look that takes no lock, as most find nothing.
+            if not demands.select().where(old).exists():
+                return 0
+        with self._store.writing():
+            deleted: int = demands.delete().where(old).execute()
+            if deleted:
+                self._store.bump()
+            return deleted
+
+
+def touch_demand(tables: Tables, version_id: int, now: datetime, *, by_ref: bool = False) -> bool:
+    """Note a call for a version; say whether that may change what is to be loaded."""
+    demands = tables.demands
+    same = demands.version_id == version_id
+    if not by_ref:
+        same &= ~demands.by_ref  # one by a ref may be there and not count
+    if demands.update(called_at=now, by_ref=by_ref).where(same).execute():
+        return False
+    demands.insert(version_id=version_id, called_at=now, by_ref=by_ref).on_conflict(
+        conflict_target=[demands.version_id], update={"called_at": now, "by_ref": by_ref}
+    ).execute()
+    return True
+
+
+def _routes(tables: Tables) -> list[ModelRoutes]:
+    models, sources, refs = tables.models, tables.sources, tables.refs
+    routes: dict[int, list[Route]] = defaultdict(list)
+    leading = refs.select(refs.model_id, refs.name, refs.version_id, refs.pinned_id)
+    for model_id, name, built, pinned in tuples(leading.order_by(refs.id)):
+        routes[model_id].append(Route(name, pinned or built))
+    query = (
+        models.select(models.id, models.name, sources.default_branch, models.default_ref)
+        .join(sources, on=(models.source_id == sources.id))
+        .order_by(models.name)
+    )
+    return [
+        ModelRoutes(
+            name,
+            default_ref([route.ref for route in routes[model_id]], branch, hint),
+            tuple(routes[model_id]),
+        )
+        for model_id, name, branch, hint in tuples(query)
+    ]
+
+
+def _reachable(tables: Tables) -> set[int]:
+    """Give the versions that a ref or a pin leads to.
+
+    The version under a pin is among them, so that Unpin answers at once.
+    """
+    refs = tables.refs
+    reachable = set[int]()
+    for built, pinned in tuples(refs.select(refs.version_id, refs.pinned_id)):
+        reachable |= {built, pinned or built}
+    return reachable
+
+
+def _deploying(tables: Tables) -> set[int]:
+    deployments = tables.deployments
+    underway = deployments.select(deployments.version_id).where(
+        deployments.state.in_(OPEN), deployments.version_id != 0
+    )
+    return {version_id for (version_id,) in tuples(underway)}
+
+
+def _demanded(tables: Tables, reachable: Container[int]) -> set[int]:
+    query = tables.demands.select(tables.demands.version_id, tables.demands.by_ref)
+    return {i for i, by_ref in tuples(query) if not by_ref or i in reachable}
+
+
+def _led_to(tables: Tables) -> Any:
+    """The condition that some ref or pin leads to a demand's version."""
+    refs, demands = tables.refs, tables.demands
+    leading = (refs.version_id == demands.version_id) | (refs.pinned_id == demands.version_id)
+    return fn.EXISTS(refs.select(refs.id).where(leading))

@@ -1,0 +1,201 @@
+"""The tables as Peewee sees them, bound to one database for each `Store`.
+
+The schema itself, with its keys, indexes and constraints, is made by `migrations/`. Here
+keys to other tables are plain numbers: what leaves this package are records, never rows.
+Empty text and 0 stand for "not known".
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from peewee import (
+    AutoField,
+    BooleanField,
+    CompositeKey,
+    Database,
+    Field,
+    IntegerField,
+    Model,
+    TextField,
+)
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+if TYPE_CHECKING:
+    _DatetimeField = Field[datetime]
+else:
+    # Generic in its stubs alone.
+    _DatetimeField = Field
+
+
+class TimeField(_DatetimeField):
+    """An aware datetime, held as microseconds since 1970: exact, and sorted as a number."""
+
+    field_type = "BIGINT"
+
+    def db_value(self, value: datetime | None) -> int | None:
+        """Give the microseconds; a naive datetime is a TypeError."""
+        return None if value is None else (value - EPOCH) // _MICROSECOND
+
+    def python_value(self, value: int | None) -> datetime | None:
+        """Give the time in UTC."""
+        return None if value is None else EPOCH + value * _MICROSECOND
+
+
+class SourceRow(Model):
+    """A Git repository. `default_branch` is a full ref, or empty."""
+
+    id = AutoField()
+    url = TextField()
+    default_branch = TextField()
+
+
+class ModelRow(Model):
+    """A model. `default_ref` is what the deployer took for it when it was made."""
+
+    id = AutoField()
+    name = TextField()
+    source_id = IntegerField()
+    path = TextField()
+    default_ref = TextField()
+    created_at = TimeField()
+
+
+class VersionRow(Model):
+    """A version. `signature` and `report` are JSON."""
+
+    id = AutoField()
+    model_id = IntegerField()
+    number = IntegerField()
+    commit = TextField()
+    engine = TextField()
+    digest = TextField()
+    signature = TextField()
+    report = TextField()
+    created_at = TimeField()
+
+
+class RefRow(Model):
+    """A ref of a model. `deployment_id` is the deployment that last moved it."""
+
+    id = AutoField()
+    model_id = IntegerField()
+    name = TextField()
+    version_id = IntegerField()
+    pinned_id = IntegerField(null=True)
+    deployment_id = IntegerField()
+    updated_at = TimeField()
+
+
+class DeploymentRow(Model):
+    """A deployment.
+
+    `forgotten` says that its ref or model was deleted since: it is history, and no reason
+    to do nothing when the same commit is registered again. `lease_until` is 1970 while
+    nobody has taken it.
+    """
+
+    id = AutoField()
+    name = TextField()
+    source = TextField()
+    path = TextField()
+    ref = TextField()
+    commit = TextField()
+    model = TextField()
+    version_id = IntegerField(default=0)
+    version = IntegerField(default=0)
+    state = TextField()
+    message = TextField()
+    failure_reason = TextField(default="")
+    failure_step = TextField(default="")
+    failure_message = TextField(default="")
+    failure_fix = TextField(default="")
+    superseded_by = TextField(default="")
+    forgotten = BooleanField(default=False)
+    owner = TextField(default="")
+    lease_until = TimeField(default=EPOCH)
+    attempt = IntegerField(default=0)
+    created_at = TimeField()
+    updated_at = TimeField()
+
+
+class EventRow(Model):
+    """One change of a deployment."""
+
+    id = AutoField()
+    deployment_id = IntegerField()
+    state = TextField()
+    message = TextField()
+    at = TimeField()
+
+
+class FrontendRow(Model):
+    """A process that answers gRPC, and the generation that it serves by."""
+
+    id = TextField(primary_key=True)
+    replica = TextField()
+    generation = IntegerField()
+    heartbeat_at = TimeField()
+
+
+class LoadRow(Model):
+    """That a frontend has loaded a version, or why it could not."""
+
+    frontend_id = TextField()
+    version_id = IntegerField()
+    error = TextField(null=True)
+
+    class Meta:
+        """Peewee's options."""
+
+        primary_key = CompositeKey("frontend_id", "version_id")
+
+
+class DemandRow(Model):
+    """That calls need a version, and when the last one came; `by_ref`: only while one leads."""
+
+    version_id = IntegerField(primary_key=True)
+    called_at = TimeField()
+    by_ref = BooleanField(default=False)
+
+
+class CounterRow(Model):
+    """The one row (id 1) that counts what matters to whoever serves."""
+
+    id = IntegerField(primary_key=True)
+    generation = IntegerField()
+
+
+def tuples(query: Any) -> list[tuple[Any, ...]]:
+    """Run a query for plain values, which its type does not know."""
+    return list(query.tuples())
+
+
+_M = TypeVar("_M", bound=Model)
+
+
+def _bound(row: type[_M], name: str, database: Database) -> type[_M]:
+    """Give the row class of one database; Peewee would bind a class once for the process."""
+    options: dict[str, Any] = {"database": database, "table_name": name}
+    bound: type[_M] = type(row.__name__, (row,), {"Meta": type("Meta", (), options)})
+    return bound
+
+
+class Tables:
+    """Every table of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self.sources = _bound(SourceRow, "sources", database)
+        self.models = _bound(ModelRow, "models", database)
+        self.versions = _bound(VersionRow, "versions", database)
+        self.refs = _bound(RefRow, "refs", database)
+        self.deployments = _bound(DeploymentRow, "deployments", database)
+        self.events = _bound(EventRow, "deployment_events", database)
+        self.frontends = _bound(FrontendRow, "frontends", database)
+        self.loads = _bound(LoadRow, "loads", database)
+        self.demands = _bound(DemandRow, "demands", database)
+        self.counter = _bound(CounterRow, "counter", database)

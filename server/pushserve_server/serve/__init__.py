@@ -1,0 +1,1 @@
+"""Serving: decoded inputs, engines, and the catalogue that a frontend serves from."""

@@ -1,0 +1,43 @@
+"""What runs predictions: one small interface, whatever is behind it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pushserve_sandbox.frames import Array
+from pushserve_server.domain.records import EngineName
+from pushserve_server.serve.decoding import Request
+
+
+class Engine(Protocol):
+    """Runs one version. Its methods are called on the event loop."""
+
+    name: EngineName
+    size: int
+    """Bytes that it takes in this process, known when it is loaded."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether a call would be taken up at once."""
+
+    async def load(self) -> None:
+        """Get ready: returns when calls are answered.
+
+        Raises:
+            Unavailable: it cannot be had now; try again.
+            ModelFailed: it will never load.
+        """
+
+    async def predict(self, request: Request, mask: int) -> list[Array]:
+        """Give one array [rows] or [rows, columns] for each bit of `mask`, lowest first.
+
+        Bit i stands for the i-th output of the signature.
+
+        Raises:
+            Unavailable: the process that ran it died; the call may be tried again.
+            BadInput: the model refuses these values.
+            ModelFailed: the model raised.
+        """
+
+    async def close(self) -> None:
+        """Let go of everything. No call is in flight any more."""

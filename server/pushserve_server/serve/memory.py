@@ -1,0 +1,112 @@
+"""Memory that loaded versions take: whom to unload, and giving it back to the system."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+_TRIM_AFTER: Final = 1.0
+"""So that what is unloaded one after the other is given back at once, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What one loaded version takes. `size` is in bytes, `called_at` grows with time.
+
+    `busy` says that it has calls in flight, `fixed` that it has to stay.
+    """
+
+    version_id: int
+    size: int
+    called_at: float
+    busy: bool = False
+    fixed: bool = False
+
+
+def victims(uses: Iterable[Use], limit: int) -> list[int]:
+    """Choose whom to unload so that the rest takes at most `limit` bytes.
+
+    Those not called for the longest time go first, and those with calls in flight only
+    when nothing else is left. The one that was called last stays, whatever it takes:
+    a version that fits nowhere is served alone.
+    """
+    uses = list(uses)
+    excess = sum(use.size for use in uses) - limit
+    newest = max(uses, key=lambda use: use.called_at, default=None)
+    chosen = []
+    for use in sorted(uses, key=lambda use: (use.busy, use.called_at)):
+        if excess <= 0:
+            break
+        if not use.fixed and use is not newest:
+            chosen.append(use.version_id)
+            excess -= use.size
+    return chosen
+
+
+class _MallocInfo(ctypes.Structure):
+    """`struct mallinfo2` of glibc 2.33."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd",
+            "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+        )
+    ]  # fmt: skip
+
+
+def _glibc(name: str, result: Any) -> Callable[..., Any] | None:
+    try:
+        function = getattr(ctypes.CDLL(None), name)
+    except AttributeError:  # another C library: sizes are estimates, and nothing is trimmed
+        return None
+    function.restype = result
+    return function  # type: ignore[no-any-return]
+
+
+_malloc_info: Final = _glibc("mallinfo2", _MallocInfo)
+_malloc_trim: Final = _glibc("malloc_trim", ctypes.c_int)
+
+
+def allocated() -> int:
+    """Give the bytes that this process holds by malloc; 0 where that cannot be told.
+
+    The resident set would not do: a graph that is loaded into what another one left does
+    not make it grow.
+    """
+    if _malloc_info is None:
+        return 0
+    info = _malloc_info()
+    return int(info.uordblks + info.hblkhd)
+
+
+def give_back() -> None:
+    """Return freed memory to the system, which malloc keeps for itself. May take a while."""
+    if _malloc_trim is not None:
+        _malloc_trim(0)
+
+
+class Trimmer:
+    """Gives memory back on a thread, a second after something was unloaded."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[None] | None = None
+
+    def soon(self) -> None:
+        """Something was unloaded."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._trim())
+
+    @staticmethod
+    async def _trim() -> None:
+        await asyncio.sleep(_TRIM_AFTER)
+        await asyncio.to_thread(give_back)
+
+    async def close(self) -> None:
+        """Wait for nothing any more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
