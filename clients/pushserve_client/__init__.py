@@ -1,0 +1,28 @@
+"""The Python client of pushserve, and (in `main`) the `pushserve` command.
+
+>>> from pushserve_client import Client
+>>> with Client("127.0.0.1:50051") as client:
+...     client.predict("iris", [[5.1, 3.5, 1.4, 0.2]]).label
+"""
+
+from pushserve_client.aio import AsyncClient
+from pushserve_client.client import Client
+from pushserve_client.errors import BadData, CallError, ClientError, DeploymentFailed
+from pushserve_client.prediction import Prediction
+from pushserve_client.types import Deployment, DeploymentState, Model, ModelDetails, Ref, Version
+
+__all__ = [
+    "AsyncClient",
+    "BadData",
+    "CallError",
+    "Client",
+    "ClientError",
+    "Deployment",
+    "DeploymentFailed",
+    "DeploymentState",
+    "Model",
+    "ModelDetails",
+    "Prediction",
+    "Ref",
+    "Version",
+]

@@ -1,0 +1,74 @@
+"""How a channel to a server is set up: sizes, keep-alive, retries."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from typing import Any, Final
+
+SERVICE: Final = "pushserve.v1.ModelService"
+MAX_MESSAGE: Final = 64 * 1024**2
+"""Largest message either way, in bytes."""
+
+_IDEMPOTENT: Final = (
+    # Register as well: the same ref at the same commit gives the deployment that exists.
+    "Register",
+    "List",
+    "Predict",
+    "Get",
+    "GetDeployment",
+    "ListDeployments",
+)
+
+
+def channel_options(target: str, *, retry: bool) -> tuple[tuple[str, Any], ...]:
+    """Give grpc's channel options for `target` ("host:port")."""
+    options: list[tuple[str, Any]] = [
+        ("grpc.max_send_message_length", MAX_MESSAGE),
+        ("grpc.max_receive_message_length", MAX_MESSAGE),
+        # A grpc server takes pings more often than every 5 minutes for an attack.
+        ("grpc.keepalive_time_ms", 330_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        # After a restart of the server, the first try must not wait for up to 2 minutes.
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 5_000),
+        ("grpc.enable_retries", int(retry)),
+    ]
+    if retry:
+        options.append(("grpc.service_config", _retry_config()))
+    if is_loopback(target.rpartition(":")[0].removeprefix("[").removesuffix("]")):
+        # http_proxy is for the outside; no proxy leads back here.
+        options.append(("grpc.enable_http_proxy", 0))
+    return tuple(options)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _retry_config() -> str:
+    """Four tries at what is safe to repeat, about a second in all, when UNAVAILABLE."""
+    return json.dumps(
+        {
+            "methodConfig": [
+                {
+                    "name": [{"service": SERVICE, "method": name} for name in _IDEMPOTENT],
+                    "retryPolicy": {
+                        "maxAttempts": 4,
+                        "initialBackoff": "0.1s",
+                        "maxBackoff": "1s",
+                        "backoffMultiplier": 3,
+                        "retryableStatusCodes": ["UNAVAILABLE"],
+                    },
+                }
+            ],
+            # When most calls fail, retries stop: they would only add to the load.
+            "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.1},
+        }
+    )

@@ -1,0 +1,1 @@
+"""The `pushserve` command: one module for each kind of thing that one does with it."""

@@ -1,0 +1,164 @@
+"""What the server needs of this machine, checked one by one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psycopg
+from rich.text import Text
+
+from pushserve_client.cli import screen
+from pushserve_client.client import Client
+from pushserve_sandbox import jail
+from pushserve_server.config import ConfigError, Settings, load_settings, split_address
+
+_OLDEST_GIT: Final = (2, 39)
+"""The oldest that pushserve's way of fetching was tried with."""
+_LEAST_SPACE: Final = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was checked. `fix` is empty where it is well."""
+
+    name: str
+    detail: str
+    fix: str = ""
+
+
+def print_checks() -> int:
+    """Check everything and print it; gives the exit code, 1 where something is wrong."""
+    try:
+        settings = load_settings()
+    except ConfigError as error:
+        _print(Check("configuration", str(error), "`pushserve config` shows what is in effect"))
+        return 1
+    checks = list(all_checks(settings))
+    for check in checks:
+        _print(check)
+    return int(any(check.fix for check in checks))
+
+
+def _print(check: Check) -> None:
+    state, style = ("problem", "bold red") if check.fix else ("ok", "green")
+    line = Text(f"{state:<8}", style=style).append(f"{check.name:<14}", style="bold")
+    console = screen.output()
+    console.print(line.append(screen.clean(check.detail), style="not bold default"), soft_wrap=True)
+    if check.fix:
+        console.print(Text(" " * 22 + screen.clean(check.fix)), soft_wrap=True)
+
+
+def all_checks(settings: Settings) -> Iterator[Check]:
+    """Yield every check, in the order in which the server needs them."""
+    yield Check("configuration", os.environ.get("PUSHSERVE_CONFIG", "environment and defaults"))
+    yield check_sources(settings)
+    yield check_git()
+    yield check_sandbox()
+    yield check_data_dir(settings.data_dir)
+    yield check_database(settings.database)
+    yield check_port("gRPC port", settings.listen)
+    yield check_port("webhook port", settings.webhook_listen)
+
+
+def check_sources(settings: Settings) -> Check:
+    """A server without sources refuses every repository."""
+    if settings.sources:
+        return Check("sources", f"{len(settings.sources)} listed")
+    fix = 'list the repositories that may be served: [[sources]] url = "…" trust = "data"'
+    return Check("sources", "none is listed: every repository is refused", fix)
+
+
+def check_git() -> Check:
+    """Git is there and new enough."""
+    try:
+        done = subprocess.run(
+            ["git", "--version"], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return Check("git", "cannot be run", "install git 2.39 or newer and put it on the PATH")
+    found = re.search(r"(\d+)\.(\d+)", done.stdout)
+    if found is None or (int(found[1]), int(found[2])) < _OLDEST_GIT:
+        return Check("git", done.stdout.strip(), "install git 2.39 or newer")
+    return Check("git", done.stdout.strip())
+
+
+def check_sandbox() -> Check:
+    """The kernel has what the jail is made of."""
+    problems = jail.supported()
+    if not problems:
+        return Check("sandbox", "Landlock and seccomp work")
+    fix = "code from repositories cannot be jailed here: use a newer kernel, or allow these calls"
+    return Check("sandbox", "; ".join(problems), fix)
+
+
+def check_data_dir(path: Path) -> Check:
+    """The data directory can be written, and has room."""
+    place = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        fix = "give this user the right to write there, or set PUSHSERVE_DATA_DIR"
+        return Check("data dir", f"{path.absolute()} cannot be written", fix)
+    free = shutil.disk_usage(place).free
+    detail = f"{path.absolute()}, {free / 1024**3:.1f} GiB free"
+    if free < _LEAST_SPACE:
+        return Check("data dir", detail, "make room: bundles and mirrors need 1 GiB at the least")
+    return Check("data dir", detail)
+
+
+def check_database(url: str) -> Check:
+    """The registry's database answers. Nothing is made or migrated."""
+    scheme, _, rest = url.partition("://")
+    if scheme == "sqlite":
+        return _check_sqlite(Path(rest.removeprefix("/")))
+    try:
+        with psycopg.connect(f"postgresql://{rest}", connect_timeout=5) as connection:
+            row = connection.execute("show server_version").fetchone()
+    except psycopg.Error as error:
+        # Only the kind: the text of some errors holds the whole connection string.
+        kind = type(error).__name__
+        fix = "start PostgreSQL, or correct DATABASE_URL (postgresql://user:password@host/name)"
+        return Check("database", f"PostgreSQL cannot be used ({kind})", fix)
+    return Check("database", f"PostgreSQL {row[0] if row else ''}")
+
+
+def _check_sqlite(path: Path) -> Check:
+    if not path.exists():
+        return Check("database", f"SQLite, {path} will be made")
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    try:
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=5)) as connection:
+            connection.execute("select count(*) from sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        fix = "restore the file, or move it away to start with an empty registry"
+        return Check("database", f"{path}: {error}", fix)
+    return Check("database", f"SQLite, {path}")
+
+
+def check_port(name: str, address: str) -> Check:
+    """The port is free, or a server of ours has it."""
+    host, port = split_address(address)
+    try:
+        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except OSError as error:
+        if name == "gRPC port" and _is_ours(address):
+            return Check(name, f"{address}: a server runs there")
+        fix = "stop what uses the port, or choose another one"
+        return Check(name, f"{address}: {error.strerror or error}", fix)
+    return Check(name, f"{address} is free")
+
+
+def _is_ours(address: str) -> bool:
+    with Client(address, retry=False) as client:
+        return client.is_serving("pushserve.v1.ModelService")

@@ -1,0 +1,99 @@
+"""How the command prints: tables, JSON, errors. Plain where nobody looks at it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_WIDE: Final = 100_000
+"""Columns of a screen that is a file or a pipe: nothing is cut or wrapped there."""
+
+
+def output() -> Console:
+    """Give the console for results."""
+    return _console(stderr=False)
+
+
+def errors() -> Console:
+    """Give the console for errors and remarks."""
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _WIDE
+    return console
+
+
+def clean(value: object) -> str:
+    """Give text without control characters: names and messages come from repositories."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in str(value))
+
+
+def say(message: str = "", style: str = "") -> None:
+    """Print a line of the result."""
+    output().print(Text(clean(message), style=style), soft_wrap=True)
+
+
+def remark(message: str) -> None:
+    """Print a line beside the result, which a pipe does not get."""
+    errors().print(Text(clean(message), style="dim"), soft_wrap=True)
+
+
+def fail(message: str, fix: str = "") -> None:
+    """Print what is wrong in one red line, and what to do about it."""
+    console = errors()
+    console.print(Text(f"error: {clean(message)}", style="bold red"), soft_wrap=True)
+    if fix:
+        console.print(Text(clean(fix)), soft_wrap=True)
+
+
+def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows in columns; empty cells stay empty."""
+    console = output()
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for title in titles:
+        grid.add_column(title, overflow="fold", no_wrap=not console.is_terminal)
+    for row in rows:
+        grid.add_row(*(Text(clean(cell)) for cell in row))
+    console.print(grid)
+
+
+def print_json(value: object) -> None:
+    """Print values as JSON that every reader takes: NaN is null, times are ISO 8601."""
+    text = json.dumps(jsonable(value), indent=2, ensure_ascii=False, allow_nan=False)
+    output().print(Text(text), soft_wrap=True)
+
+
+def jsonable(value: Any) -> Any:
+    """Give `value` (dataclasses, mappings, sequences, enums) as plain JSON values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): jsonable(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, str) else value
+
+
+def moment(value: datetime | None) -> str:
+    """Give a time in this machine's zone, "" for none."""
+    return value.astimezone().strftime("%Y-%m-%d %H:%M:%S") if value else ""
+
+
+def short_ref(name: str) -> str:
+    """Give "main" for "refs/heads/main"; a tag keeps "tags/", as a branch may share its name."""
+    return name.removeprefix("refs/heads/").removeprefix("refs/")

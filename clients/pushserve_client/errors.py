@@ -1,0 +1,218 @@
+"""What can go wrong when calling a server.
+
+    ClientError
+    +-- BadData                the input cannot be sent; nothing was
+    +-- DeploymentFailed       a deployment that was waited for has failed
+    +-- CallError              the server (or the way to it) answered with an error
+        +-- InvalidArgument        the request is malformed; `violations` name fields and columns
+        +-- NotFound               a named thing does not exist; `resource` names it
+        +-- AlreadyExists          the name is taken
+        +-- FailedPrecondition     the thing's state does not allow it
+        +-- PermissionDenied       the operator has not listed the source
+        +-- ResourceExhausted      too much at a time, or too large; see `retry_after`
+        +-- Unavailable            not reachable just now; see `retry_after`
+        +-- DeadlineExceeded       the time allowed has passed
+        +-- Cancelled              the call was given up
+        +-- Unimplemented          this server does not know the call
+        +-- ServerFault            a fault of the server itself (any other code)
+
+Each `CallError` holds what the server sent in `grpc-status-details-bin`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2
+
+from pushserve.v1 import model_service_pb2 as pb
+from pushserve_client.types import Deployment
+
+_DETAILS_KEY: Final = "grpc-status-details-bin"
+
+
+class ClientError(Exception):
+    """Base of all."""
+
+
+class BadData(ClientError):
+    """The input cannot be sent to a model; the text names the column and the right form."""
+
+
+class DeploymentFailed(ClientError):
+    """A deployment failed. `reason`, `message` and `fix` say why and what to change."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        failure = deployment.failure
+        self.deployment = deployment
+        self.reason = failure.reason if failure else ""
+        self.message = failure.message if failure else deployment.message
+        self.fix = failure.fix if failure else ""
+        super().__init__(": ".join(part for part in (self.reason, self.message) if part))
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One thing that is wrong with one field or column, and what would be right."""
+
+    field: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """The thing that an error is about: `kind` is "model", "ref", "version", …."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """The `google.rpc` details of an error. `retry_after` is in seconds."""
+
+    reason: str = ""
+    violations: tuple[FieldViolation, ...] = ()
+    resource: Resource | None = None
+    retry_after: float | None = None
+
+
+class CallError(ClientError):
+    """An RPC ended with an error; `code` is gRPC's, `reason` pushserve's stable one."""
+
+    def __init__(self, code: grpc.StatusCode, message: str, details: Details) -> None:
+        super().__init__(message or code.name)
+        self.code = code
+        self.message = message
+        self.reason = details.reason
+        self.violations = details.violations
+        self.resource = details.resource
+        self.retry_after = details.retry_after
+
+
+class InvalidArgument(CallError):
+    """The request is malformed."""
+
+
+class NotFound(CallError):
+    """A named thing does not exist."""
+
+
+class AlreadyExists(CallError):
+    """The name is taken."""
+
+
+class FailedPrecondition(CallError):
+    """The thing's state does not allow it."""
+
+
+class PermissionDenied(CallError):
+    """The server's operator does not allow it."""
+
+
+class ResourceExhausted(CallError):
+    """Too much at a time, or too large."""
+
+
+class Unavailable(CallError):
+    """Not reachable just now; trying again may help."""
+
+
+class DeadlineExceeded(CallError):
+    """The time allowed has passed."""
+
+
+class Cancelled(CallError):
+    """The call was given up."""
+
+
+class Unimplemented(CallError):
+    """The server does not know the call."""
+
+
+class ServerFault(CallError):
+    """A fault of the server itself."""
+
+
+_BY_CODE: Final[dict[grpc.StatusCode, type[CallError]]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidArgument,
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.ALREADY_EXISTS: AlreadyExists,
+    grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
+    grpc.StatusCode.ABORTED: FailedPrecondition,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
+    grpc.StatusCode.UNAUTHENTICATED: PermissionDenied,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.CANCELLED: Cancelled,
+    grpc.StatusCode.UNIMPLEMENTED: Unimplemented,
+}
+
+
+_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class _Call(Protocol):
+    """What `grpc.Call` and `grpc.aio.AioRpcError` have in common."""
+
+    def code(self) -> grpc.StatusCode: ...
+    def details(self) -> str | None: ...
+
+
+def error_from_rpc(error: grpc.RpcError) -> CallError:
+    """Give the exception for what grpc or grpc.aio raised."""
+    call: _Call = error  # every raised RpcError is a Call too
+    code = call.code()
+    details = details_from_metadata(error.trailing_metadata())
+    return _BY_CODE.get(code, ServerFault)(code, call.details() or "", details)
+
+
+def error_from_stream(error: pb.PredictError) -> CallError:
+    """Give the exception for one request of a PredictStream that failed."""
+    code = _CODES.get(error.code, grpc.StatusCode.UNKNOWN)
+    violations = tuple(FieldViolation(v.field, v.description) for v in error.violations)
+    details = Details(reason=error.reason, violations=violations)
+    return _BY_CODE.get(code, ServerFault)(code, error.message, details)
+
+
+def details_from_metadata(metadata: object) -> Details:
+    """Decode `grpc-status-details-bin` of trailing metadata (any iterable of pairs).
+
+    A value that cannot be decoded counts as none: it must not hide the error itself.
+    """
+    # Not grpc_status.from_call: it raises where code or text differ, as they do behind
+    # some proxies, and does not take what grpc.aio raises.
+    for key, value in metadata or ():  # type: ignore[attr-defined]
+        if key == _DETAILS_KEY:
+            try:
+                return _details_from_status(status_pb2.Status.FromString(value))
+            except DecodeError:
+                return Details()
+    return Details()
+
+
+def _details_from_status(status: status_pb2.Status) -> Details:
+    info = error_details_pb2.ErrorInfo()
+    bad = error_details_pb2.BadRequest()
+    resource = error_details_pb2.ResourceInfo()
+    retry = error_details_pb2.RetryInfo()
+    found = {type(message) for message in (info, bad, resource, retry) if _unpack(status, message)}
+    return Details(
+        reason=info.reason,
+        violations=tuple(FieldViolation(v.field, v.description) for v in bad.field_violations),
+        resource=Resource(resource.resource_type, resource.resource_name)
+        if type(resource) in found
+        else None,
+        retry_after=retry.retry_delay.ToTimedelta().total_seconds()
+        if type(retry) in found
+        else None,
+    )
+
+
+def _unpack(status: status_pb2.Status, into: Message) -> bool:
+    return any(detail.Unpack(into) for detail in status.details)

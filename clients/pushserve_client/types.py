@@ -1,0 +1,169 @@
+"""What the server says, as values. Times are aware UTC datetimes, or None where not given."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+
+
+class DeploymentState(enum.StrEnum):
+    """How far a deployment has come, in the order in which it goes."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    QUEUED = "QUEUED"
+    FETCHING = "FETCHING"
+    CHECKING = "CHECKING"
+    BUILDING = "BUILDING"
+    LOADING = "LOADING"
+    ACTIVATING = "ACTIVATING"
+    READY = "READY"
+    FAILED = "FAILED"
+    SUPERSEDED = "SUPERSEDED"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing follows."""
+        return self in (self.READY, self.FAILED, self.SUPERSEDED)
+
+
+class Engine(enum.StrEnum):
+    """What runs a version."""
+
+    UNSPECIFIED = "unspecified"
+    ONNX = "onnx"
+    WORKER = "worker"
+
+
+class DataType(enum.StrEnum):
+    """Type of one value; `JSON` is anything, as a `predict.py` takes it."""
+
+    UNSPECIFIED = "unspecified"
+    FLOAT64 = "float64"
+    FLOAT32 = "float32"
+    INT64 = "int64"
+    INT32 = "int32"
+    BOOL = "bool"
+    STRING = "string"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a deployment failed: stable reason, the step, what is wrong, what to change."""
+
+    reason: str
+    step: DeploymentState
+    message: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentEvent:
+    """One change of a deployment: its state from then on."""
+
+    state: DeploymentState
+    message: str
+    time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One try at taking a ref's commit live.
+
+    `ref` is "" for a bare commit; `commit`, `model` and `version` (0) stay empty until
+    they are known. `failure` is set in state FAILED, `superseded_by` in SUPERSEDED.
+    """
+
+    name: str
+    source: str
+    path: str
+    ref: str
+    commit: str
+    model: str
+    version: int
+    state: DeploymentState
+    message: str
+    failure: Failure | None
+    superseded_by: str
+    events: tuple[DeploymentEvent, ...]
+    create_time: datetime | None
+    update_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A branch or tag as an endpoint; `latest_version` differs from `version` while pinned."""
+
+    name: str
+    version: int
+    commit: str
+    pinned: bool
+    latest_version: int
+    update_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A named, served thing: one folder of one repository."""
+
+    name: str
+    source: str
+    path: str
+    refs: tuple[Ref, ...]
+    default_ref: str
+    create_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One input of a model; `categories`, if any, are the only values allowed."""
+
+    name: str
+    dtype: DataType
+    nullable: bool
+    categories: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSpec:
+    """One output that a model can give; `columns` is 0 for one plain value a row."""
+
+    name: str
+    dtype: DataType
+    columns: int
+    classes: tuple[str, ...]
+    by_default: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a version takes and gives; no `inputs` means any JSON object."""
+
+    inputs: tuple[Feature, ...]
+    outputs: tuple[OutputSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What one commit was built to. It never changes."""
+
+    number: int
+    commit: str
+    engine: Engine
+    engine_reason: str
+    signature: Signature
+    format: str
+    digest: str
+    size_bytes: int
+    examples_checked: int
+    create_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDetails:
+    """A model with the version that was asked for and its newest versions, newest first."""
+
+    model: Model
+    version: Version
+    versions: tuple[Version, ...]
