@@ -1,0 +1,19 @@
+"""Fixtures that several files share stand in tests/fixtures, one module for each topic."""
+
+import os
+
+# As servers do: ONNX Runtime reports to its makers unless told not to, before its import.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+pytest_plugins = [
+    "tests.fixtures.fake_service",
+    "tests.fixtures.git_server",
+    "tests.fixtures.model_folder",
+    "tests.fixtures.postgres",
+    "tests.fixtures.registry",
+    "tests.fixtures.served",
+    "tests.fixtures.worker_process",
+    "tests.fixtures.zygote",
+    "tests.fixtures.deploying",  # after those that it imports
+    "tests.fixtures.many",
+]

@@ -1,0 +1,255 @@
+"""From a push to a ref that has moved, with a real deployer, real git and the real sandbox."""
+
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from pushserve_sandbox.signature import Signature
+from pushserve_server.build.bundles import Bundles
+from pushserve_server.domain.records import EngineName
+from pushserve_server.domain.states import DeploymentState as S
+from pushserve_server.errors import NotFound, SourceRefused
+from pushserve_server.jobs import Zygote
+from pushserve_server.processes.boot import Boot, start
+from tests.fixtures.deploying import MAIN, calling, iris_model, now
+
+
+@pytest.fixture
+def deployer(yard):
+    with yard.deployer() as deployer:
+        yield deployer
+
+
+def test_a_push_goes_live_step_by_step(yard, deployer):
+    done = yard.live({"model.pkl": iris_model()})
+    states = [event.state for event in done.events]
+    steps = [S.QUEUED, S.FETCHING, S.CHECKING, S.BUILDING, S.LOADING, S.ACTIVATING, S.READY]
+    assert steps == list(dict.fromkeys(states))
+    assert ("iris", MAIN, 1) == (done.model, done.ref, done.version)
+    version = yard.registry.find_version("iris", number=1)
+    assert (yard.repo.git("rev-parse", "main"), EngineName.ONNX) == (
+        version.commit,
+        version.engine,
+    )
+    assert ["x0", "x1", "x2", "x3"] == [feature.name for feature in version.signature.inputs]
+    assert version.report["timings"]["build_total"] > 0
+    bundle = Bundles(yard.settings.data_dir / "bundles").verify(version.digest)
+    assert iris_model() == (bundle.folder / "model.pkl").read_bytes()
+    assert version.signature == Signature.from_json(bundle.spec["signature"])
+
+
+def test_a_second_push_is_a_second_version(yard, deployer):
+    yard.live({"model.pkl": iris_model()})
+    assert 2 == yard.live({"model.pkl": iris_model(0.1)}).version
+    assert 2 == yard.served()
+
+
+def test_one_commit_on_two_branches_is_one_version_built_once(yard, deployer):
+    yard.live({"model.pkl": iris_model()})
+    yard.repo.set_ref("refs/heads/next", yard.repo.git("rev-parse", "main"))
+    done = yard.ended(yard.register(ref="next"))
+    assert (1, 1) == (done.version, yard.served("next"))
+    assert S.BUILDING not in [event.state for event in done.events]
+
+
+def test_a_folder_a_manifest_and_a_tag(yard, deployer):
+    yard.repo.force(
+        {"a/model.pkl": iris_model(), "a/pushserve.toml": 'name = "flowers"\nworkers = 2'}
+    )
+    yard.repo.tag("v1", annotated=True)
+    done = yard.ended(yard.register(ref="v1", path="a"))
+    assert ("flowers", "refs/tags/v1") == (done.model, done.ref)
+    version = yard.registry.find_version("flowers", number=1)
+    bundle = Bundles(yard.settings.data_dir / "bundles").open(version.digest)
+    assert 2 == bundle.spec["workers"]
+
+
+def test_the_ref_moves_when_every_live_frontend_has_loaded_it(yard, deployer):
+    registry = yard.registry
+    registry.frontend_started("f1", "r", now())
+    deployment = yard.push({"model.pkl": iris_model()})
+    yard.until_state(deployment, S.LOADING)
+    wanted = registry.snapshot(now(), 300).wanted
+    assert 1 == len(wanted)
+    assert yard.served() is None
+    registry.heartbeat("f1", registry.generation(), now())
+    registry.record_load("f1", next(iter(wanted)), None)
+    yard.hints.wake()
+    activating = yard.until_state(deployment, S.ACTIVATING)
+    assert (S.ACTIVATING, 1) == (activating.state, yard.served())
+    registry.heartbeat("f1", registry.generation(), now())
+    yard.hints.wake()
+    assert S.READY is yard.ended(deployment).state
+
+
+def test_a_version_that_a_frontend_cannot_load_moves_nothing(yard, deployer):
+    yard.registry.frontend_started("f1", "r", now())
+    deployment = yard.push({"model.pkl": iris_model()})
+    yard.until_state(deployment, S.LOADING)
+    wanted = yard.registry.snapshot(now(), 300).wanted
+    yard.registry.heartbeat("f1", 0, now())
+    yard.registry.record_load("f1", next(iter(wanted)), "no such device")
+    failure = yard.ended(deployment).failure
+    assert ("LOAD_FAILED", S.LOADING) == (failure.reason, failure.step)
+    assert "no such device" in failure.message
+    assert yard.served() is None
+
+
+def test_a_newer_push_stops_the_older_at_once(yard, git_host):
+    yard.repo.force({"model.pkl": calling("while True: pass")})
+    with yard.deployer(build_timeout=600) as _:
+        older = yard.register()
+        yard.until_state(older, S.BUILDING)
+        newer = yard.push({"model.pkl": iris_model()})
+        assert (S.SUPERSEDED, newer.name) == (
+            yard.ended(older).state,
+            yard.ended(older).superseded_by,
+        )
+        assert S.READY is yard.ended(newer).state
+
+
+def test_the_remote_is_asked_again_when_the_row_is_old(yard):
+    deployment = yard.push({"README": "no model yet"})
+    commit = yard.repo.commit({"model.pkl": iris_model()})
+    with yard.deployer():
+        done = yard.ended(deployment)
+    assert (S.READY, commit) == (done.state, done.commit)
+
+
+def test_a_ref_that_is_gone_is_served_no_more(yard, deployer):
+    yard.live({"model.pkl": iris_model()})
+    yard.live({"model.pkl": iris_model(0.1)}, branch="next")
+    yard.repo.delete_ref("refs/heads/next")
+    assert S.READY is yard.ended(yard.register(ref="next")).state
+    assert (1, None) == (yard.served(), yard.served("next"))
+
+
+def test_a_bare_commit_becomes_a_version_if_a_branch_reaches_it(yard, deployer):
+    commit = yard.repo.force({"model.pkl": iris_model()})
+    yard.repo.commit({"README": "later"})
+    done = yard.ended(yard.register(commit=commit))
+    assert (S.READY, 1, "") == (done.state, done.version, done.ref)
+    lost = yard.repo.force({"model.pkl": iris_model(0.1)})
+    yard.repo.force({"README": "rewritten"})
+    assert "COMMIT_NOT_REACHABLE" == yard.ended(yard.register(commit=lost)).failure.reason
+
+
+def test_a_remote_that_is_down_is_asked_until_it_answers(yard, deployer, git_host):
+    yard.repo.force({"model.pkl": iris_model()})
+    git_host.status = 503
+    deployment = yard.register(ref=MAIN)
+    assert "" == deployment.commit
+    yard.until(deployment, lambda d: "trying again" in d.message, "tried again")
+    git_host.status = 0
+    assert S.READY is yard.ended(deployment).state
+
+
+def test_a_remote_that_stays_down_ends_the_try_and_the_next_look_makes_another(yard, git_host):
+    yard.repo.force({"model.pkl": iris_model()})
+    deployment = yard.register()
+    git_host.status = 503
+    with yard.deployer(fetch_timeout=1):
+        assert "REMOTE_UNREACHABLE" == yard.ended(deployment).failure.reason
+        git_host.status = 0
+        assert 1 == yard.reconciler().reconcile()
+        assert S.READY is yard.ended(yard.register()).state
+
+
+def test_a_source_that_is_taken_off_the_list_is_not_fetched(yard, git_host):
+    deployment = yard.push({"model.pkl": iris_model()})
+    with yard.deployer(sources=()):
+        assert "SOURCE_NOT_ALLOWED" == yard.ended(deployment).failure.reason
+
+
+def test_register_refuses_what_cannot_be(yard):
+    yard.repo.force({"README": "x"}, branch="dev")
+    with pytest.raises(NotFound, match="there are dev"):
+        yard.register(ref="main")
+    with pytest.raises(NotFound, match="no default branch"):
+        yard.register(ref="")
+    with pytest.raises(NotFound):
+        yard.register(source=yard.repo.url.replace("iris", "other"))
+    with pytest.raises(SourceRefused, match=r"\[\[sources\]\]"):
+        yard.register(source="https://elsewhere.example/x")
+
+
+def test_a_lost_bundle_is_built_again_from_the_same_commit(yard):
+    with yard.deployer():
+        yard.live({"model.pkl": iris_model()})
+    before = yard.registry.find_version("iris", number=1)
+    bundles = Bundles(yard.settings.data_dir / "bundles")
+    shutil.rmtree(yard.settings.data_dir / "bundles")
+    yard.repo.force({"README": "the branch has moved on"})
+    with yard.deployer("another"):
+        deadline = time.monotonic() + 60
+        while not bundles.has(yard.registry.find_version("iris", number=1).digest):
+            assert time.monotonic() < deadline
+    after = yard.registry.find_version("iris", number=1)
+    assert (before.digest, before.commit) == (after.digest, after.commit)
+
+
+def test_an_event_for_the_repository_is_for_every_folder_that_is_served(yard, deployer):
+    """A push event names no folder."""
+    yard.live({"a/model.pkl": iris_model(), "b/model.pkl": iris_model()}, path="a")
+    yard.ended(yard.register(path="b"))
+    yard.repo.force({"a/model.pkl": iris_model(0.1), "b/model.pkl": iris_model(0.1)})
+    yard.register()
+    for deployment in yard.registry.list_deployments(limit=2):
+        yard.ended(deployment)
+    assert (2, 2) == (yard.served(model="a"), yard.served(model="b"))
+    assert ["a", "b"] == sorted({d.path for d in yard.registry.list_deployments(limit=9)})
+
+
+def test_without_a_zygote_a_deployment_waits(yard, run_dir):
+    """Nothing that its author could change is wrong."""
+    deployment = yard.push({"model.pkl": iris_model()})
+    zygote, yard.zygote = yard.zygote, Zygote(run_dir / "zygote.sock")
+    with yard.deployer():
+        yard.until(deployment, lambda d: d.attempt > 1, "taken again")
+        (run_dir / "zygote.sock").symlink_to(zygote._path)
+        assert S.READY is yard.ended(deployment).state
+
+
+def test_a_deployer_that_stops_gives_its_lease_back(yard, git_host):
+    deployment = yard.push({"model.pkl": iris_model()})
+    with git_host.hold() as held, yard.deployer(lease=600):
+        held.arrived()
+    with yard.deployer("another", lease=600):
+        assert (S.READY, 2) == (
+            yard.ended(deployment).state,
+            yard.registry.get_deployment(deployment.name).attempt,
+        )
+
+
+@pytest.mark.slow
+def test_a_deployer_killed_while_it_builds_is_replaced(yard, run_dir):
+    """SIGKILL in BUILDING; the row is taken again when the lease has run out."""
+    slow = calling("import time; time.sleep(1)")
+    yard.repo.force({"model.pkl": slow, "predict.py": SLOW})
+    deployment = yard.register()
+    (run_dir / "zygote.sock").symlink_to(yard.zygote._path)
+    boot = Boot("deployer", "r", run_dir, 0, yard.settings.model_copy(update={"lease": 2.0}))
+    process: subprocess.Popen[bytes] = start("pushserve_server.processes.deployer", boot)
+    try:
+        yard.until_state(deployment, S.BUILDING)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdin.close()
+    assert not yard.registry.get_deployment(deployment.name).state.is_final
+    with yard.deployer("another"):
+        done = yard.ended(deployment)
+    assert (S.READY, 2, 1) == (done.state, done.attempt, done.version)
+    assert any("taken again" in event.message for event in done.events)
+
+
+SLOW = """
+import time
+time.sleep(1)
+
+def predict(row):
+    return {"sum": sum(row.values())}
+"""

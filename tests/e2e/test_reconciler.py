@@ -1,0 +1,72 @@
+"""What no event told, the reconciler finds."""
+
+from pushserve_server.domain.states import DeploymentState as S
+from tests.fixtures.deploying import iris_model
+
+
+def newest(yard):
+    return yard.ended(yard.registry.list_deployments(limit=1)[0])
+
+
+def test_a_push_that_nobody_told_goes_live(yard):
+    reconciler = yard.reconciler()
+    with yard.deployer():
+        yard.live({"model.pkl": iris_model()})
+        assert 0 == reconciler.reconcile()
+        commit = yard.repo.force({"model.pkl": iris_model(0.1)})
+        assert 1 == reconciler.reconcile()
+        assert (S.READY, commit) == (newest(yard).state, newest(yard).commit)
+        assert 0 == reconciler.reconcile()
+    assert 2 == yard.served()
+
+
+def test_a_deleted_branch_is_retired_and_comes_back(yard):
+    reconciler = yard.reconciler()
+    with yard.deployer():
+        yard.live({"model.pkl": iris_model()})
+        yard.live({"model.pkl": iris_model(0.1)}, branch="next")
+        commit = yard.repo.git("rev-parse", "next")
+        yard.repo.delete_ref("refs/heads/next")
+        assert 1 == reconciler.reconcile()
+        newest(yard)
+        assert (1, None) == (yard.served(), yard.served("next"))
+        yard.repo.set_ref("refs/heads/next", commit)
+        assert 1 == reconciler.reconcile()
+        newest(yard)
+    assert 2 == yard.served("next")
+
+
+def test_branches_that_nobody_registered_are_left_alone(yard):
+    with yard.deployer():
+        yard.live({"model.pkl": iris_model()})
+    yard.repo.force({"model.pkl": iris_model()}, branch="draft")
+    assert 0 == yard.reconciler().reconcile()
+
+
+def test_a_source_that_is_gone_disturbs_no_other(yard, git_host):
+    gone = git_host.create("gone")
+    gone.force({"model.pkl": iris_model()})
+    with yard.deployer():
+        yard.ended(yard.register(source=gone.url))
+        yard.live({"model.pkl": iris_model()})
+        gone.path.rename(gone.path.with_name("elsewhere"))
+        yard.repo.force({"model.pkl": iris_model(0.1)})
+        assert 1 == yard.reconciler().reconcile()
+        newest(yard)
+    assert (2, 1) == (yard.served(), yard.served(model="gone"))
+
+
+def test_it_looks_by_itself_at_start(yard):
+    with yard.deployer():
+        yard.live({"model.pkl": iris_model()})
+        yard.repo.force({"model.pkl": iris_model(0.1)})
+        reconciler = yard.reconciler()
+        reconciler.start()
+        try:
+            first = yard.registry.list_deployments(limit=1)[0]
+            while (found := yard.registry.list_deployments(limit=1)[0]).id == first.id:
+                yard.until(first, lambda _: True, "asked")
+            yard.ended(found)
+        finally:
+            reconciler.stop()
+    assert 2 == yard.served()

@@ -1,0 +1,115 @@
+"""Settings: where they come from, and what is said when one is wrong."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pushserve_server.config import ConfigError, Settings, load_settings
+from pushserve_server.domain.records import Trust
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch):
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("PUSHSERVE_") or name == "DATABASE_URL":
+            monkeypatch.delenv(name)
+
+
+def refused(overrides=None):
+    with pytest.raises(ConfigError) as caught:
+        load_settings(overrides)
+    return str(caught.value)
+
+
+def test_defaults_are_loopback_and_refuse_every_source():
+    settings = load_settings()
+    assert "127.0.0.1:50051" == settings.listen
+    assert () == settings.sources
+    assert settings.database.startswith("sqlite:////")
+
+
+def test_environment_comes_before_the_file(monkeypatch, tmp_path):
+    file = tmp_path / "server.toml"
+    file.write_text(
+        'listen = "127.0.0.1:1"\nmax_rows = 7\n[[sources]]\nurl = "https://h/*"\ntrust = "code"\n'
+    )
+    monkeypatch.setenv("PUSHSERVE_CONFIG", str(file))
+    monkeypatch.setenv("PUSHSERVE_LISTEN", "127.0.0.1:2")
+    settings = load_settings()
+    assert ("127.0.0.1:2", 7) == (settings.listen, settings.max_rows)
+    assert [("https://h/*", Trust.CODE)] == [(s.url, s.trust) for s in settings.sources]
+
+
+def test_arguments_come_first(monkeypatch):
+    monkeypatch.setenv("PUSHSERVE_LISTEN", "127.0.0.1:2")
+    assert "127.0.0.1:3" == load_settings({"listen": "127.0.0.1:3"}).listen
+
+
+def test_database_url_is_read_and_not_shown(monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:hunter2@h/d")
+    settings = load_settings()
+    assert "postgresql://u:hunter2@h/d" == settings.database
+    assert "hunter2" not in repr(settings)
+
+
+def test_every_mistake_is_named_at_once():
+    said = refused({"max_rows": 0, "max_request": "3 foos", "log_level": "loud"})
+    named = re.findall(r"^(\w+):", said, re.MULTILINE)
+    assert {"max_rows", "max_request", "log_level"} == set(named)
+    assert '"64 MiB"' in said
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:1", "10.0.0.1:1", "[::]:1", "example.com:1"])
+def test_off_loopback_needs_the_flag_that_says_it_is_insecure(address):
+    assert "insecure_listen_off_loopback" in refused({"listen": address})
+    assert load_settings({"listen": address, "insecure_listen_off_loopback": True})
+
+
+@pytest.mark.parametrize("address", ["50051", "localhost", ":1", "localhost:99999", "h:p"])
+def test_what_an_address_is(address):
+    assert "host:port" in refused({"listen": address})
+
+
+def test_a_misspelt_variable_is_named(monkeypatch):
+    monkeypatch.setenv("PUSHSERVE_LISTENN", "127.0.0.1:1")
+    assert "PUSHSERVE_LISTENN" in refused()
+
+
+def test_a_misspelt_key_in_the_file_is_named(monkeypatch, tmp_path):
+    file = tmp_path / "server.toml"
+    file.write_text("listenn = 1\n")
+    monkeypatch.setenv("PUSHSERVE_CONFIG", str(file))
+    assert "listenn" in refused()
+
+
+@pytest.mark.parametrize("content", [None, "= nonsense", '[[sources]]\nurl = "x"\ntrust = "all"'])
+def test_a_bad_file_is_named(monkeypatch, tmp_path, content):
+    file = tmp_path / "server.toml"
+    if content is not None:
+        file.write_text(content)
+    monkeypatch.setenv("PUSHSERVE_CONFIG", str(file))
+    said = refused()
+    assert str(file) in said or "sources.0.trust" in said
+
+
+@pytest.mark.parametrize(("text", "size"), [("3", 3), ("2 KiB", 2048), ("1MiB", 1048576)])
+def test_sizes(text, size):
+    assert size == load_settings({"max_request": text}).max_request
+
+
+def test_env_example_names_every_setting_with_its_default():
+    text = (ROOT / "env.example").read_text()
+    given = dict(re.findall(r"^#? ?PUSHSERVE_(\w+)=(.*)$", text, re.MULTILINE))
+    assert {name.upper() for name in Settings.model_fields} - given.keys() == {"DATABASE_URL"}
+    defaults = load_settings()
+    for line in text.splitlines():
+        if line.startswith("PUSHSERVE_"):
+            name, _, value = line.partition("=")
+            field = name.removeprefix("PUSHSERVE_").lower()
+            loaded = load_settings({field: value})
+            assert getattr(defaults, field) == getattr(loaded, field), line

@@ -1,0 +1,103 @@
+"""Which files of a folder make the model, and why a folder is refused."""
+
+import pytest
+
+from pushserve_server.build.contract import plan
+from pushserve_server.build.manifest import Manifest, parse_manifest
+from pushserve_server.domain.records import Trust
+from pushserve_server.errors import DeploymentFailed
+
+URL = "https://git.example/acme/iris"
+
+
+@pytest.mark.parametrize(
+    ("files", "manifest", "form", "artifact"),
+    [
+        (["model.skops"], "", "skops", "model.skops"),
+        (["model.onnx", "README.md"], "", "onnx", "model.onnx"),
+        (["model.joblib"], "", "joblib", "model.joblib"),
+        (["model.pkl"], "", "pickle", "model.pkl"),
+        (["iris.joblib"], "", "joblib", "iris.joblib"),
+        (["iris.pickle"], "", "pickle", "iris.pickle"),
+        # A standard name decides over others.
+        (["model.pkl", "scaler.pkl"], "", "pickle", "model.pkl"),
+        # Only the root counts where nothing is named.
+        (["model.pkl", "old/model.pkl"], "", "pickle", "model.pkl"),
+        (["predict.py"], "", "predict.py", None),
+        (["model.pkl", "predict.py"], "", "predict.py", "model.pkl"),
+        (["a.pkl", "b.pkl", "predict.py"], "", "predict.py", None),
+        (["a.pkl", "predict.py"], 'artifact="predict.py"', "predict.py", None),
+        (["MLmodel", "model.pkl"], 'artifact="model.pkl"', "pickle", "model.pkl"),
+        (["MLmodel", "model.pkl", "predict.py"], "", "predict.py", "model.pkl"),
+        (["model.pkl", "model.skops"], 'artifact="model.skops"', "skops", "model.skops"),
+        (["a/b.onnx"], 'artifact="a/b.onnx"', "onnx", "a/b.onnx"),
+    ],
+)
+def test_the_artifact_is_found(files, manifest, form, artifact):
+    found = plan(files, parse_manifest(manifest.encode()), Trust.CODE, URL)
+    assert (form, artifact) == (found.format, found.artifact)
+
+
+@pytest.mark.parametrize(
+    ("files", "manifest", "reason", "said"),
+    [
+        ([], "", "ARTIFACT_MISSING", "no files"),
+        (["README.md", "train.py"], "", "ARTIFACT_MISSING", "README.md, train.py"),
+        (["x/model.pkl"], "", "ARTIFACT_MISSING", "x/model.pkl"),
+        (["model.pkl"], 'artifact="best.pkl"', "ARTIFACT_MISSING", "best.pkl"),
+        (["model.pkl", "model.skops"], "", "ARTIFACT_AMBIGUOUS", "model.skops, model.pkl"),
+        (["a.pkl", "b.onnx"], "", "ARTIFACT_AMBIGUOUS", "a.pkl, b.onnx"),
+        (["model.h5"], 'artifact="model.h5"', "FORMAT_UNKNOWN", ".skops, .onnx"),
+        (["MLmodel", "model.pkl"], "", "MLFLOW_NOT_YET", "MLmodel"),
+        (["model.pkl"], 'examples="e.json"', "EXAMPLES_MISSING", "e.json"),
+        (["predict.py"], 'engine="onnx"', "ENGINE_NOT_POSSIBLE", "Python code"),
+    ],
+)
+def test_a_folder_is_refused_with_what_is_there(files, manifest, reason, said):
+    with pytest.raises(DeploymentFailed) as caught:
+        plan(files, parse_manifest(manifest.encode()), Trust.CODE, URL)
+    assert reason == caught.value.reason
+    assert said in caught.value.message
+    assert caught.value.fix
+
+
+@pytest.mark.parametrize("files", [["model.pkl"], ["a.joblib"], ["model.skops", "predict.py"]])
+def test_code_from_a_source_trusted_with_data_shows_both_ways_out(files):
+    with pytest.raises(DeploymentFailed) as caught:
+        plan(files, Manifest(), Trust.DATA, URL)
+    assert "FORMAT_NOT_TRUSTED" == caught.value.reason
+    assert "model.skops" in caught.value.fix
+    assert f'[[sources]]\nurl = "{URL}"\ntrust = "code"' in caught.value.fix
+
+
+@pytest.mark.parametrize("name", ["model.skops", "model.onnx"])
+def test_data_formats_need_no_trust(name):
+    assert name == plan([name], Manifest(), Trust.DATA, URL).artifact
+
+
+@pytest.mark.parametrize(
+    ("files", "manifest", "examples"),
+    [
+        (["model.pkl"], "", None),
+        (["model.pkl", "test_data.json"], "", "test_data.json"),
+        (["model.pkl", "test_data.json", "examples.json"], "", "examples.json"),
+        (["model.pkl", "examples.json", "e.json"], 'examples="e.json"', "e.json"),
+    ],
+)
+def test_examples_are_found(files, manifest, examples):
+    assert examples == plan(files, parse_manifest(manifest.encode()), Trust.CODE, URL).examples
+
+
+def test_what_the_manifest_says_goes_along():
+    manifest = parse_manifest(
+        b'name="n"\nworkers=3\nengine="worker"\nsignature.inputs=[{name="x", dtype="int64"}]'
+    )
+    found = plan(["model.onnx", "requirements.txt"], manifest, Trust.DATA, URL)
+    assert ("n", 3, "worker", "requirements.txt") == (
+        found.name,
+        found.workers,
+        found.engine,
+        found.requirements,
+    )
+    assert {"inputs": [{"name": "x", "dtype": "int64"}]} == found.declared
+    assert plan(["model.onnx"], Manifest(), Trust.DATA, URL).declared is None

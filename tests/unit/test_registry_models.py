@@ -1,0 +1,206 @@
+"""Models, refs and versions by name; Pin, Unpin, Delete."""
+
+import pytest
+
+from pushserve_server.domain.states import DeploymentState
+from pushserve_server.errors import BadInput, NotFound
+from pushserve_server.registry import Superseded
+from pushserve_server.registry.rows import default_ref
+from tests.fixtures.registry import MAIN, NOON, SOURCE, at, sha
+
+A, B = sha("a"), sha("b")
+DEV, TAG = "refs/heads/dev", "refs/tags/v1"
+
+
+@pytest.mark.parametrize(
+    ("expected", "names", "branch", "hint"),
+    [
+        (MAIN, [DEV, MAIN], DEV, TAG),
+        (DEV, [TAG, DEV], DEV, TAG),
+        (TAG, [DEV, TAG], "refs/heads/trunk", TAG),
+        (DEV, [DEV, TAG], "refs/heads/trunk", ""),
+        ("", [], MAIN, MAIN),
+    ],
+)
+def test_the_default_ref(expected, names, branch, hint):
+    assert expected == default_ref(names, branch, hint)
+
+
+def test_the_default_ref_follows_what_there_is(steps):
+    """The oldest, then the remote's default branch, then main."""
+    found = []
+    steps.live(A, TAG, default_branch="")
+    found.append(steps.registry.get_model("iris").default_ref)
+    steps.live(A, DEV, default_branch="dev")
+    found.append(steps.registry.get_model("iris").default_ref)
+    steps.live(A, MAIN, default_branch="dev")
+    found.append(steps.registry.get_model("iris").default_ref)
+    assert [TAG, DEV, MAIN] == found
+    assert MAIN == steps.registry.snapshot(NOON, 60).models[0].default_ref
+    assert MAIN == steps.registry.resolve_ref("iris", "").name
+
+
+def test_a_model_is_read_back(steps):
+    steps.live(A, path="models/iris")
+    model = steps.registry.get_model("iris")
+    assert ("iris", SOURCE, "models/iris", NOON) == (
+        model.name,
+        model.source,
+        model.path,
+        model.created_at,
+    )
+    assert [(MAIN, 1, A, None)] == [(r.name, r.version, r.commit, r.pinned) for r in model.refs]
+    with pytest.raises(NotFound, match="'rose'"):
+        steps.registry.get_model("rose")
+
+
+def test_models_come_by_name_a_page_at_a_time(steps):
+    for name in ("rose", "a-b", "a.c", "a_d", "iris"):
+        steps.live(A, path=name, model=name)
+    listed = steps.registry.list_models
+    first = [model.name for model in listed(limit=3)]
+    second = [model.name for model in listed(limit=3, after=first[-1])]
+    assert (["a-b", "a.c", "a_d"], ["iris", "rose"]) == (first, second)
+    assert ["a_d"] == [model.name for model in listed(limit=9, prefix="a_")]
+    assert [] == listed(limit=9, source="https://git.example/other.git")
+
+
+def test_refs_are_found_by_full_and_short_name(steps):
+    """A branch goes before a tag of the same name."""
+    steps.live(A, "refs/tags/v1")
+    steps.live(B, "refs/heads/v1")
+    steps.live(A, "refs/tags/v2")
+    found = [steps.registry.resolve_ref("iris", ref).name for ref in ("v1", "v2", TAG)]
+    assert ["refs/heads/v1", "refs/tags/v2", TAG] == found
+    with pytest.raises(NotFound, match=r"refs/tags/v1, refs/heads/v1, refs/tags/v2") as caught:
+        steps.registry.resolve_ref("iris", "v3")
+    assert "REF_NOT_FOUND" == caught.value.code_reason
+
+
+def test_a_model_without_refs_says_what_to_name(steps):
+    steps.live(A, "")
+    with pytest.raises(NotFound, match="name a version"):
+        steps.registry.resolve_ref("iris", "")
+
+
+def test_versions_are_found_by_number_and_commit(steps):
+    steps.live("abcdef0" + "1" * 33)
+    steps.live("abcdef0" + "2" * 33)
+    find = steps.registry.find_version
+    assert 2 == find("iris", number=2).number
+    assert 1 == find("iris", commit="ABCDEF01").number
+    assert 2 == find("iris", commit="abcdef0" + "2" * 33).number
+    with pytest.raises(BadInput, match="more than one"):
+        find("iris", commit="abcdef0")
+    with pytest.raises(NotFound, match=r"2 \(abcdef0\), 1 \(abcdef0\)"):
+        find("iris", number=3)
+    with pytest.raises(NotFound, match="bbbbbbb"):
+        find("iris", commit="bbbbbbb")
+
+
+@pytest.mark.parametrize("commit", ["abcdef", "abcdefg", "%%%%%%%", ""])
+def test_what_is_no_commit_is_refused(steps, commit):
+    steps.live(A)
+    with pytest.raises(BadInput, match="7 hex digits") as caught:
+        steps.registry.find_version("iris", commit=commit)
+    assert "commit" == caught.value.violations[0].field
+
+
+def test_a_pin_holds_while_git_moves_on(steps):
+    steps.live(A)
+    steps.live(B)
+    pinned = steps.registry.pin("iris", "", number=1, commit=None, now=at(1))
+    assert (2, 1, A, at(1)) == (
+        pinned.version,
+        pinned.effective,
+        pinned.effective_commit,
+        pinned.updated_at,
+    )
+    steps.live(sha("c"))
+    held = steps.registry.resolve_ref("iris", "main")
+    assert (3, 1) == (held.version, held.effective)
+    free = steps.registry.unpin("iris", "main", at(2))
+    assert (3, 3, None) == (free.version, free.effective, free.pinned)
+
+
+def test_a_pin_without_a_version_holds_what_answers_now(steps):
+    steps.live(A)
+    steps.live(B)
+    steps.registry.pin("iris", "main", number=None, commit="aaaaaaa", now=NOON)
+    again = steps.registry.pin("iris", "main", number=None, commit=None, now=NOON)
+    assert 1 == again.pinned
+
+
+def test_pins_change_what_is_served(steps):
+    steps.live(A)
+    steps.live(B)
+    versions = {v.number: v.id for v in steps.registry.versions("iris")}
+    seen = [steps.registry.snapshot(NOON, 60)]
+    steps.registry.pin("iris", "main", number=1, commit=None, now=NOON)
+    seen.append(steps.registry.snapshot(NOON, 60))
+    steps.registry.unpin("iris", "main", NOON)
+    seen.append(steps.registry.snapshot(NOON, 60))
+    routes = [snapshot.models[0].routes[0].version_id for snapshot in seen]
+    assert [versions[2], versions[1], versions[2]] == routes
+    assert seen[0].generation < seen[1].generation < seen[2].generation
+    steps.registry.unpin("iris", "main", NOON)
+    assert seen[2].generation == steps.registry.generation()
+
+
+def test_pinning_what_is_not_there_is_refused(steps):
+    steps.live(A)
+    for model, ref, number in (("rose", "", 1), ("iris", "dev", 1), ("iris", "", 2)):
+        with pytest.raises(NotFound):
+            steps.registry.pin(model, ref, number=number, commit=None, now=NOON)
+
+
+def test_a_deleted_ref_is_served_no_more(steps):
+    steps.live(A)
+    steps.live(A, DEV)
+    assert [DEV] == steps.registry.delete("iris", "dev", NOON)
+    assert [MAIN] == [ref.name for ref in steps.registry.get_model("iris").refs]
+    assert steps.register_told(A, DEV)[1]
+    assert not steps.register_told(A)[1]
+    with pytest.raises(NotFound, match=MAIN):
+        steps.registry.delete("iris", "dev", NOON)
+
+
+def test_a_deleted_model_is_gone_with_all_but_its_history(steps):
+    live = steps.live(A)
+    steps.live(B, DEV)
+    steps.registry.pin("iris", "dev", number=1, commit=None, now=NOON)
+    other = steps.live(A, path="two", model="rose")
+    versions = [version.id for version in steps.registry.versions("iris")]
+    steps.registry.demand([versions[0]], NOON)
+    assert [MAIN, DEV] == steps.registry.delete("iris", "", NOON)
+    with pytest.raises(NotFound):
+        steps.registry.get_model("iris")
+    snapshot = steps.registry.snapshot(NOON, 60)
+    assert ["rose"] == [model.name for model in snapshot.models]
+    assert {steps.registry.find_built("rose", A).id} == snapshot.wanted
+    assert {} == steps.registry.versions_by_id(versions)
+    assert DeploymentState.READY is steps.registry.get_deployment(live.name).state
+    assert not steps.register_told(A, path="two")[1]
+    assert other.name == steps.register(A, path="two").name
+
+
+def test_a_deleted_model_can_come_back_under_new_ids(steps):
+    """Frontends know versions by their ids, so none is given twice."""
+    steps.live(A)
+    old = steps.registry.find_built("iris", A)
+    steps.registry.delete("iris", "", NOON)
+    steps.live(A, model="iris")
+    new = steps.registry.find_built("iris", A)
+    assert (1, True) == (new.number, new.id > old.id)
+
+
+def test_deleting_ends_the_deployments_under_way(steps):
+    steps.live(A)
+    queued = steps.register(A, DEV)
+    taken = steps.take()
+    steps.registry.delete("iris", "", NOON)
+    ended = steps.registry.get_deployment(queued.name)
+    assert (DeploymentState.FAILED, "DELETED") == (ended.state, ended.failure.reason)
+    assert DeploymentState.FETCHING is ended.failure.step
+    with pytest.raises(Superseded, match="deleted"):
+        steps.build(taken)
