@@ -26,7 +26,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 T = TypeVar("T")
 
-_SWAP_PATIENCE: Final = 2.0
+_SWAP_PATIENCE: Final = 20.0
+"""How long a call that moves a ref waits for the frontends, in seconds: some load first."""
+_TO_ANSWER: Final = 0.5
+"""What is left of a caller's deadline when it is answered all the same, in seconds."""
 _SWAP_LOOK: Final = 0.02
 _WATCH_EVERY: Final = 0.1
 """How often WatchDeployment looks, in seconds."""
@@ -173,33 +176,36 @@ class ModelService:
                 number=request.version if target == "version" else None,
                 commit=request.commit if target == "commit" else None,
                 now=now(),
-            )
+            ),
+            context,
         )
         return pb.PinResponse(ref=convert.ref_to_proto(ref))
 
     async def Unpin(self, request: pb.UnpinRequest, context: Context) -> pb.UnpinResponse:
         """Let a ref follow Git again."""
         ref = await self._change_everywhere(
-            lambda registry: registry.unpin(request.model, request.ref, now())
+            lambda registry: registry.unpin(request.model, request.ref, now()), context
         )
         return pb.UnpinResponse(ref=convert.ref_to_proto(ref))
 
     async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.DeleteResponse:
         """Stop serving a model, or one ref of it."""
         refs = await self._change_everywhere(
-            lambda registry: registry.delete(request.model, request.ref, now())
+            lambda registry: registry.delete(request.model, request.ref, now()), context
         )
         return pb.DeleteResponse(refs=refs)
 
-    async def _change_everywhere(self, call: Callable[[Registry], T]) -> T:
+    async def _change_everywhere(self, call: Callable[[Registry], T], context: Context) -> T:
         """Run a call that moves refs; answer when every live frontend serves by it.
 
         One that does not come along in time is no reason to fail: the change is on disk.
         """
         result = await self._store.change(call)
         generation = await self._store.generation()
+        left = context.time_remaining()
+        patience = _SWAP_PATIENCE if left is None else min(_SWAP_PATIENCE, left - _TO_ANSWER)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_SWAP_PATIENCE):
+            async with asyncio.timeout(patience):
                 # Other processes make it true: there is no event to wait for.
                 while behind(  # noqa: ASYNC110
                     await self._store.live_frontends(FRONTEND_TTL), generation

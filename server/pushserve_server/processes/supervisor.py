@@ -29,6 +29,7 @@ from pushserve_server.processes.boot import Boot, set_up_logging, start
 from pushserve_server.processes.following import Following
 from pushserve_server.processes.workers import Workers
 from pushserve_server.registry import Registry
+from pushserve_server.registry.listening import ChangeListener
 from pushserve_server.source.rules import check_rules
 
 logger = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ class Supervisor:
         self._run_dir = run_dir
         self._settings = settings
         self._hints = Hints(run_dir)
+        self._changes = ChangeListener(settings.database, self._hints.wake)
         self._stopping = False
         self._zygote_process: subprocess.Popen[bytes] | None = None
         zygote = Zygote(layout.zygote_socket(run_dir))
@@ -106,11 +108,13 @@ class Supervisor:
     def run(self) -> None:
         """Keep everything running until `stop`, then drain."""
         with self._hints.listening("supervisor") as hint:
+            self._changes.start()
             try:
                 while not self._stopping:
                     self._step()
                     wait(hint, _TICK)
             finally:
+                self._changes.stop()
                 self._drain()
 
     def _step(self) -> None:

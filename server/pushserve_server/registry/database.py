@@ -32,6 +32,14 @@ _CONNECTIONS: Final = 32
 _WAIT: Final = 30
 """For a connection and for other writers, in seconds."""
 _POSTGRES_SCHEMES: Final = ("postgresql", "postgres", "psycopg3", "postgresql+pool")
+CHANNEL: Final = "pushserve"
+"""Where PostgreSQL tells of changes."""
+
+
+def postgres_url(url: str) -> str | None:
+    """Give a URL in the one form that PostgreSQL's own library takes; None for another database."""
+    scheme, separator, rest = url.partition("://")
+    return f"postgresql://{rest}" if separator and scheme in _POSTGRES_SCHEMES else None
 
 
 class Store:
@@ -52,8 +60,9 @@ class Store:
             Unavailable: the database cannot be reached.
         """
         scheme, separator, rest = url.partition("://")
-        if separator and scheme in _POSTGRES_SCHEMES:
-            store = cls(_postgres(f"postgresql://{rest}"), postgres=True)
+        postgres = postgres_url(url)
+        if postgres is not None:
+            store = cls(_postgres(postgres), postgres=True)
         elif separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
             store = cls(_sqlite(Path(rest[1:])), postgres=False)
         else:
@@ -126,10 +135,13 @@ class Store:
         """Count a change that matters to whoever serves; give the new generation."""
         counter = self.tables.counter
         counter.update(generation=counter.generation + 1).execute()
-        if self._postgres:
-            # Sent at commit. Nobody has to listen: the counter is polled.
-            self._database.execute_sql("NOTIFY pushserve")
+        self.tell()
         return self.generation()
+
+    def tell(self) -> None:
+        """Wake the other servers when this transaction is committed, where the database can."""
+        if self._postgres:
+            self._database.execute_sql(f"NOTIFY {CHANNEL}")
 
 
 def _postgres(url: str) -> Any:

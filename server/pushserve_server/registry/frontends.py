@@ -14,7 +14,10 @@ _DEAD: Final = timedelta(hours=1)
 
 
 class Frontends:
-    """The part of the registry that frontends report to. None of it counts as a change."""
+    """The part of the registry that frontends report to.
+
+    None of it counts as a change; deployers that wait for it are told all the same.
+    """
 
     _store: Store
 
@@ -37,6 +40,7 @@ class Frontends:
             frontends.update(generation=generation, heartbeat_at=now).where(
                 frontends.id == frontend_id
             ).execute()
+            self._store.tell()
 
     def frontend_stopped(self, frontend_id: str) -> None:
         """Take a frontend's rows away."""
@@ -55,6 +59,7 @@ class Frontends:
             loads.insert(frontend_id=frontend_id, version_id=version_id, error=error).on_conflict(
                 conflict_target=[loads.frontend_id, loads.version_id], update={loads.error: error}
             ).execute()
+            self._store.tell()
 
     def forget_load(self, frontend_id: str, version_ids: Iterable[int]) -> None:
         """Say that a frontend holds these versions no more."""

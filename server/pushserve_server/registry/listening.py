@@ -1,0 +1,63 @@
+"""Hears at once of what other servers change in a shared registry, where the database tells.
+
+PostgreSQL does, by NOTIFY. With SQLite every process is of this machine, and hints reach it.
+What is not heard, because the connection is lost or slow, costs a poll.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import psycopg
+
+from pushserve_server.registry.database import CHANNEL, postgres_url
+
+logger = logging.getLogger(__name__)
+
+_LOOK_FOR_STOP: Final = 0.5
+_AGAIN: Final = 5.0
+_CONNECT_TIMEOUT: Final = 5
+
+
+class ChangeListener:
+    """Calls `heard` for changes, on a thread and a connection of its own."""
+
+    def __init__(self, url: str, heard: Callable[[], None]) -> None:
+        self._url = postgres_url(url)
+        self._heard = heard
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="registry-changes", daemon=True)
+
+    def start(self) -> None:
+        """Begin; returns at once. Does nothing where the database cannot tell."""
+        if self._url is not None:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening, and return when the thread has ended."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(_CONNECT_TIMEOUT + _LOOK_FOR_STOP)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._listen()
+            except psycopg.Error:
+                # The error's text may show the address; that it is down, others say as well.
+                logger.warning("changes of other servers are noticed by polling alone just now")
+                self._stopped.wait(_AGAIN)
+
+    def _listen(self) -> None:
+        assert self._url is not None  # noqa: S101 (else nothing was started)
+        with psycopg.connect(
+            self._url, autocommit=True, connect_timeout=_CONNECT_TIMEOUT
+        ) as connection:
+            connection.execute(f"LISTEN {CHANNEL}")
+            self._heard()  # what came before is not told again
+            while not self._stopped.is_set():
+                for _ in connection.notifies(timeout=_LOOK_FOR_STOP, stop_after=1):
+                    self._heard()
