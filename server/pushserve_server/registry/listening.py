@@ -11,8 +11,6 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-import psycopg
-
 from pushserve_server.registry.database import CHANNEL, postgres_url
 
 logger = logging.getLogger(__name__)
@@ -43,6 +41,8 @@ class ChangeListener:
             self._thread.join(_CONNECT_TIMEOUT + _LOOK_FOR_STOP)
 
     def _run(self) -> None:
+        import psycopg  # noqa: PLC0415 (servers on SQLite do without it)
+
         while not self._stopped.is_set():
             try:
                 self._listen()
@@ -52,6 +52,8 @@ class ChangeListener:
                 self._stopped.wait(_AGAIN)
 
     def _listen(self) -> None:
+        import psycopg  # noqa: PLC0415 (as above)
+
         assert self._url is not None  # noqa: S101 (else nothing was started)
         with psycopg.connect(
             self._url, autocommit=True, connect_timeout=_CONNECT_TIMEOUT
