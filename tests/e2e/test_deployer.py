@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -231,7 +232,7 @@ def test_a_deployer_killed_while_it_builds_is_replaced(yard, run_dir):
     yard.repo.force({"model.pkl": slow, "predict.py": SLOW})
     deployment = yard.register()
     (run_dir / "zygote.sock").symlink_to(yard.zygote._path)
-    boot = Boot("deployer", "r", run_dir, 0, yard.settings.model_copy(update={"lease": 2.0}))
+    boot = Boot("deployer", "r", run_dir, 0, replace(yard.settings, lease=2.0))
     process: subprocess.Popen[bytes] = start("pushserve_server.processes.deployer", boot)
     try:
         yard.until_state(deployment, S.BUILDING)

@@ -12,16 +12,17 @@ ALLOWED = {
     "domain": set(),
     "errors": set(),
     "hints": set(),
-    "config": {"domain"},
+    "settings": {"domain"},
+    "config": {"settings"},
     "registry": {"domain", "errors"},
     "jobs": {"errors"},
-    "source": {"domain", "errors", "config"},
-    "build": {"domain", "errors", "config", "jobs"},
+    "source": {"domain", "errors", "settings"},
+    "build": {"domain", "errors", "settings", "jobs"},
     "serve": {"domain", "errors", "registry", "hints", "build"},
     "deploy": {
-        "domain", "errors", "registry", "hints", "build", "config", "jobs", "source",
+        "domain", "errors", "registry", "hints", "build", "settings", "jobs", "source",
     },
-    "api": {"domain", "errors", "registry", "config", "serve", "deploy"},
+    "api": {"domain", "errors", "registry", "settings", "serve", "deploy"},
 }  # fmt: skip
 
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushserve_server.config import ConfigError, SourceRule
 from pushserve_server.domain.records import Trust
 from pushserve_server.errors import BadInput, SourceRefused
+from pushserve_server.settings import ConfigError, SourceRule
 from pushserve_server.source.rules import check_rules, find_rule, normalize_url, repository_key
 from pushserve_server.source.urls import shown
 

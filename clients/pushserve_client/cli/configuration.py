@@ -6,14 +6,13 @@ import json
 import os
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-
 from pushserve_client.cli import screen
-from pushserve_server.config import ConfigError, Settings, load_settings
+from pushserve_server.config import load_settings
+from pushserve_server.settings import HIDDEN, ConfigError, Settings
 
 _HIDDEN = "(hidden)"
 
@@ -47,8 +46,8 @@ def effective(settings: Settings) -> list[Setting]:
     """Give every setting in the order of its declaration."""
     in_file = _names_in_file()
     return [
-        Setting(name, _shown(name, settings), _origin(name, in_file))
-        for name in type(settings).model_fields
+        Setting(field.name, _shown(field, settings), _origin(field.name, in_file))
+        for field in fields(settings)
     ]
 
 
@@ -68,12 +67,12 @@ def _origin(name: str, in_file: frozenset[str]) -> str:
     return f"file {os.environ['PUSHSERVE_CONFIG']}" if name in in_file else "default"
 
 
-def _shown(name: str, settings: Settings) -> Any:
-    value = getattr(settings, name)
+def _shown(field: Field[Any], settings: Settings) -> Any:
+    name, value = field.name, getattr(settings, field.name)
     if name == "database_url":
         return _without_password(settings.database)
-    if isinstance(value, SecretStr):
-        return _HIDDEN if value.get_secret_value() else ""
+    if HIDDEN in field.metadata:
+        return _HIDDEN if value else ""
     if name == "sources":
         return [{"url": _without_password(rule.url), "trust": rule.trust} for rule in value]
     return str(value) if isinstance(value, Path) else value

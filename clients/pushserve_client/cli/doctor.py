@@ -20,7 +20,8 @@ from rich.text import Text
 from pushserve_client.cli import screen
 from pushserve_client.client import Client
 from pushserve_sandbox import jail
-from pushserve_server.config import ConfigError, Settings, load_settings, split_address
+from pushserve_server.config import load_settings
+from pushserve_server.settings import ConfigError, Settings, split_address
 
 _OLDEST_GIT: Final = (2, 39)
 """The oldest that pushserve's way of fetching was tried with."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -57,14 +56,15 @@ def serve(
     given = {"PUSHSERVE_LISTEN": listen, "PUSHSERVE_DATA_DIR": data_dir}
     os.environ.update({name: str(value) for name, value in given.items() if value is not None})
     with _installed("the server"):
-        from pushserve_server.config import ConfigError, load_settings  # noqa: PLC0415
+        from pushserve_server.config import load_settings  # noqa: PLC0415
+        from pushserve_server.processes.serve import become_server  # noqa: PLC0415
+        from pushserve_server.settings import ConfigError  # noqa: PLC0415
     try:
-        load_settings()
+        settings = load_settings()
     except ConfigError as error:
         screen.fail(str(error))
         raise typer.Exit(1) from None
-    # The server is to hold nothing that only this command needs.
-    os.execv(sys.executable, [sys.executable, "-m", "pushserve_server.processes.serve"])  # noqa: S606
+    become_server(settings)
 
 
 def webhook(config: ConfigOption = None) -> None:

@@ -14,7 +14,7 @@ from pushserve_server.api.health import Health
 from pushserve_server.api.methods import generic_handler
 from pushserve_server.api.servicer import ModelService
 from pushserve_server.api.symbols import Symbols
-from pushserve_server.config import Settings
+from pushserve_server.settings import Settings
 
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["ModelService"]
 MODEL_SERVICE: Final = _SERVICE.full_name

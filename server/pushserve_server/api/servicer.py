@@ -13,7 +13,6 @@ from pushserve.v1 import model_service_pb2 as pb
 from pushserve_server.api import convert, paging
 from pushserve_server.api.inputs import request_from_proto
 from pushserve_server.api.streaming import answer_stream
-from pushserve_server.config import Settings
 from pushserve_server.deploy.decide import FRONTEND_TTL, behind
 from pushserve_server.domain.records import Deployment, Version
 from pushserve_server.errors import BadInput, Overloaded, Violation
@@ -21,6 +20,7 @@ from pushserve_server.registry import Registry
 from pushserve_server.serve.catalogue import Catalogue
 from pushserve_server.serve.live import Live
 from pushserve_server.serve.store import Store, now
+from pushserve_server.settings import Settings
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

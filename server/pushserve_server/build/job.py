@@ -22,10 +22,10 @@ from pushserve_server.build.answer import (
     read_signature,
 )
 from pushserve_server.build.contract import Plan
-from pushserve_server.config import Settings
 from pushserve_server.domain.records import EngineName
 from pushserve_server.errors import DeploymentFailed
 from pushserve_server.jobs import Exit, Job, JobPolicy, Zygote
+from pushserve_server.settings import Settings
 
 logger = logging.getLogger(__name__)
 

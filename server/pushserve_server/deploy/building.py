@@ -18,9 +18,9 @@ from pushserve_server.build.contract import Plan, plan
 from pushserve_server.build.job import Built, build, check_graph, model_spec
 from pushserve_server.build.manifest import FILE_NAME, parse_manifest
 from pushserve_server.build.requirements import check_requirements
-from pushserve_server.config import Settings
 from pushserve_server.domain.records import EngineName
 from pushserve_server.jobs import Zygote
+from pushserve_server.settings import Settings
 from pushserve_server.source.checkout import materialise
 from pushserve_server.source.fetch import fetch_commit
 from pushserve_server.source.mirror import remove_unused

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from pushserve_server.config import Settings
 from pushserve_server.deploy.building import Builder
 from pushserve_server.deploy.leased import Desk, Leased
 from pushserve_server.deploy.restoring import Restorer
@@ -19,6 +18,7 @@ from pushserve_server.deploy.run import run
 from pushserve_server.hints import Hints, wait
 from pushserve_server.jobs import Zygote
 from pushserve_server.registry import Registry
+from pushserve_server.settings import Settings
 
 logger = logging.getLogger(__name__)
 

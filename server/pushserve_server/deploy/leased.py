@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import TypeVar
 
 from pushserve_server.build.job import Interrupted
-from pushserve_server.config import Settings
 from pushserve_server.deploy.building import Builder
 from pushserve_server.deploy.decide import pause_before
 from pushserve_server.domain.records import Deployment, Failure
@@ -18,6 +17,7 @@ from pushserve_server.domain.states import DeploymentState
 from pushserve_server.errors import DeploymentFailed, Unavailable
 from pushserve_server.hints import Hints
 from pushserve_server.registry import Registry
+from pushserve_server.settings import Settings
 
 T = TypeVar("T")
 

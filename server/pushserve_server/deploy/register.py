@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from pushserve_server.config import Settings
 from pushserve_server.deploy.target import Target, clean_target
 from pushserve_server.domain.records import Deployment, Model
 from pushserve_server.errors import DeploymentFailed, NotFound, Unavailable
 from pushserve_server.registry import Registry
+from pushserve_server.settings import Settings
 from pushserve_server.source.remote import RemoteRefs, list_refs, resolve
 from pushserve_server.source.rules import find_rule
 

@@ -1,26 +1,23 @@
 """How the supervisor tells a child process what it is.
 
-The child reads one line of JSON from its standard input: settings with their secrets,
-which so stand neither in an environment nor on a command line. The pipe stays open; its
-end means that the supervisor is gone, and the child stops.
+The child reads one object from its standard input: settings with their secrets, which so
+stand neither in an environment nor on a command line. The pipe stays open; its end means
+that the supervisor is gone, and the child stops.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pydantic import SecretStr
-
-from pushserve_server.config import Settings
+from pushserve_server.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +39,10 @@ class Boot:
         """Its name among all processes that share the registry."""
         return f"{self.replica}-{self.name}"
 
-    def to_line(self) -> bytes:
-        """Give the line that `read_boot` reads."""
-        data = {
-            "name": self.name,
-            "replica": self.replica,
-            "run_dir": str(self.run_dir),
-            "port": self.port,
-            "settings": _dump(self.settings),
-        }
-        return json.dumps(data).encode() + b"\n"
-
 
 def read_boot() -> Boot:
-    """Read the line from standard input and set up logging."""
-    data = json.loads(sys.stdin.buffer.readline())
-    boot = Boot(
-        name=data["name"],
-        replica=data["replica"],
-        run_dir=Path(data["run_dir"]),
-        port=data["port"],
-        settings=Settings(**data["settings"]),
-    )
+    """Read it from standard input and set up logging."""
+    boot: Boot = pickle.load(sys.stdin.buffer)  # noqa: S301 (the supervisor wrote it)
     set_up_logging(boot.settings, boot.name)
     return boot
 
@@ -78,7 +57,7 @@ def start(module: str, boot: Boot) -> subprocess.Popen[bytes]:
         env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"},
     )
     assert process.stdin is not None  # noqa: S101 (a pipe was asked for)
-    process.stdin.write(boot.to_line())
+    pickle.dump(boot, process.stdin)
     process.stdin.flush()
     return process
 
@@ -109,12 +88,3 @@ def set_up_logging(settings: Settings, name: str) -> None:
         stream=sys.stderr,
         force=True,
     )
-
-
-def _dump(settings: Settings) -> dict[str, Any]:
-    data: dict[str, Any] = settings.model_dump(mode="json")
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if isinstance(value, SecretStr):
-            data[name] = value.get_secret_value()
-    return data

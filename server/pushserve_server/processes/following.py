@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Final
 
-from pushserve_server.config import Settings
 from pushserve_server.domain.records import EngineName, Snapshot, Version
 from pushserve_server.processes.footprint import Footprints
 from pushserve_server.processes.workers import Plan, Workers, plan
@@ -15,6 +14,7 @@ from pushserve_server.registry import Registry
 from pushserve_server.registry.tables import EPOCH
 from pushserve_server.serve.memory import Use, victims
 from pushserve_server.serve.preload import PreloadRule, preloads
+from pushserve_server.settings import Settings
 
 _IDLE_LOOK: Final = 5.0
 

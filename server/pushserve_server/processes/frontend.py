@@ -20,7 +20,6 @@ from pushserve_server.api.outputs import make_encoder
 from pushserve_server.api.server import make_health, make_server
 from pushserve_server.api.servicer import ModelService
 from pushserve_server.build.bundles import Bundles
-from pushserve_server.config import split_address
 from pushserve_server.domain.records import EngineName, Version
 from pushserve_server.hints import Hints
 from pushserve_server.processes.boot import Boot
@@ -32,6 +31,7 @@ from pushserve_server.serve.onnx_engine import OnnxEngine
 from pushserve_server.serve.preload import PreloadRule
 from pushserve_server.serve.store import Store
 from pushserve_server.serve.worker_engine import WorkerEngine
+from pushserve_server.settings import split_address
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pushserve_server.config import Settings
+from pushserve_server.settings import Settings
 
 
 def bundles_dir(settings: Settings) -> Path:

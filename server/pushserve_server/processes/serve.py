@@ -1,23 +1,37 @@
 """The server as a process of its own, which `pushserve serve` becomes by exec.
 
-So the supervisor does not hold on to what only a command line needs.
+So the supervisor does not hold on to what only a command line and the reading of the
+configuration need. The settings come with it in a file without a name, since they may hold
+secrets.
 """
 
 from __future__ import annotations
 
+import os
+import pickle
 import sys
+from typing import NoReturn
 
-from pushserve_server.config import ConfigError, load_settings
 from pushserve_server.processes.drivers import leave_out_unused
+from pushserve_server.settings import ConfigError, Settings
+
+
+def become_server(settings: Settings) -> NoReturn:
+    """Replace this process by the server's."""
+    file = os.memfd_create("settings", 0)
+    os.write(file, pickle.dumps(settings))
+    os.lseek(file, 0, os.SEEK_SET)
+    os.execv(sys.executable, [sys.executable, "-m", __name__, str(file)])  # noqa: S606
 
 
 def main() -> int:
     """Run a server until it is told to stop; give the exit code."""
-    try:
-        settings = load_settings()
-        leave_out_unused(settings.database)
-        from pushserve_server.processes.supervisor import serve  # noqa: PLC0415 (needs settings)
+    with open(int(sys.argv[1]), "rb") as file:  # noqa: PTH123 (a descriptor)
+        settings: Settings = pickle.load(file)  # noqa: S301 (`become_server` wrote it)
+    leave_out_unused(settings.database)
+    from pushserve_server.processes.supervisor import serve  # noqa: PLC0415 (needs settings)
 
+    try:
         serve(settings)
     except ConfigError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Final
 
 from pushserve_server.build.bundles import Bundles
-from pushserve_server.config import ConfigError, Settings, split_address
 from pushserve_server.hints import Hints, wait
 from pushserve_server.jobs import Zygote, end_zygote, spawn_zygote
 from pushserve_server.processes import layout
@@ -30,6 +29,7 @@ from pushserve_server.processes.following import Following
 from pushserve_server.processes.workers import Workers
 from pushserve_server.registry import Registry
 from pushserve_server.registry.listening import ChangeListener
+from pushserve_server.settings import ConfigError, Settings, split_address
 from pushserve_server.source.rules import check_rules
 
 logger = logging.getLogger(__name__)

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Final
 
 from pushserve_server.build.bundles import Bundle, BundleBroken, Bundles
-from pushserve_server.config import Settings
 from pushserve_server.domain.records import EngineName, Version
 from pushserve_server.errors import Unavailable
 from pushserve_server.jobs import Job, JobPolicy, Zygote
 from pushserve_server.processes.backoff import Backoff
 from pushserve_server.processes.layout import worker_socket
+from pushserve_server.settings import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pushserve_server.config import ConfigError, SourceRule
 from pushserve_server.errors import BadInput, SourceRefused
+from pushserve_server.settings import ConfigError, SourceRule
 from pushserve_server.source.urls import CloneUrl, normalize_url, parse_url, repository_key
 
 __all__ = ["check_rules", "find_rule", "normalize_url", "repository_key"]

@@ -1,0 +1,146 @@
+"""The settings as plain values, with their defaults.
+
+Every process of a server holds them; `config` reads and checks them, once, with libraries
+that no other process needs to import.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from annotated_types import Ge, Gt, Le, MinLen
+
+from pushserve_server.domain.records import Trust
+
+HIDDEN: Final = "hidden"
+"""Marks, in a field's metadata, what must not be shown."""
+
+
+class ConfigError(Exception):
+    """The configuration is wrong; the text names every mistake and the right form."""
+
+
+class Bytes:
+    """Marks a number of bytes, which may be written with a unit."""
+
+
+Size = Annotated[int, Bytes(), Gt(0)]
+Seconds = Annotated[float, Gt(0)]
+
+
+def split_address(value: str) -> tuple[str, int]:
+    """Split "host:port" ("[::1]:0" for IPv6).
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f'an address is "host:port", such as "127.0.0.1:50051"; this is {value!r}')
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRule:
+    """One line of the operator's list of sources.
+
+    `url` is a clone URL in which `*` stands for anything but "/", and a "/**" at the end
+    for everything below.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    url: Annotated[str, MinLen(1)]
+    trust: Trust = Trust.DATA
+
+
+def _secret() -> Any:
+    return field(default="", repr=False, metadata={HIDDEN: True})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The server's and the webhook's settings. Made by hand, they are not checked."""
+
+    listen: str = "127.0.0.1:50051"
+    """Address of the gRPC server."""
+    frontends: Annotated[int, Ge(1), Le(256)] = field(default_factory=lambda: os.cpu_count() or 1)
+    """Processes that answer gRPC on that port."""
+    data_dir: Path = Path("data")
+    """Where bundles and the SQLite registry are."""
+    database_url: str = _secret()
+    """`postgresql://…` or `sqlite:///path`; empty is `registry.sqlite3` in `data_dir`."""
+    insecure_listen_off_loopback: bool = False
+    """Listen where other machines can reach it, without TLS and tokens."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe log records to show."""
+
+    sources: tuple[SourceRule, ...] = ()
+    """Repositories that may be served; every other one is refused."""
+    skops_trusted_types: tuple[str, ...] = ("sklearn.tree._tree.Tree",)
+    """Types in `.skops` files to trust besides those that skops trusts itself."""
+
+    max_artifact: Size = 512 * 1024**2
+    """Largest file of a repository, in bytes."""
+    max_repository: Size = 1024**3
+    """Largest model folder, in bytes."""
+    fetch_timeout: Seconds = 120.0
+    """For talking to the remote about one deployment, in seconds."""
+    build_timeout: Seconds = 120.0
+    """For loading and checking one model in the sandbox, in seconds."""
+    sandbox_memory: Size = 4 * 1024**3
+    """Address space that a build or a worker may grow by, in bytes."""
+    load_timeout: Seconds = 60.0
+    """For every frontend to load a version that passed its gate, in seconds."""
+    lease: Seconds = 15.0
+    """A deployer that did not renew for this long is taken for dead."""
+    reconcile_interval: Seconds = 60.0
+    """Between two looks at every source's refs."""
+    idle_unload: Seconds = 300.0
+    """A version that only calls by number or commit need is unloaded after this long."""
+    preload: tuple[str, ...] = ("*",)
+    """Models to load at start, by name ("*" stands for any part); others on their first call."""
+    preload_limit: Annotated[int, Ge(0)] = 100
+    """How many models are loaded at start at most; those of an earlier pattern come first."""
+    graph_memory: Size = 1024**3
+    """For the graphs of all frontends, in bytes; the one not called for longest makes room."""
+    worker_memory: Size = 4 * 1024**3
+    """For all worker processes, in bytes; likewise."""
+
+    max_request: Size = 16 * 1024**2
+    """Largest gRPC message, in bytes."""
+    max_rows: Annotated[int, Ge(1)] = 65_536
+    """Most rows in one Predict."""
+    max_concurrent: Annotated[int, Ge(1)] = 1024
+    """Calls that one frontend works on at a time; more are refused at once."""
+    drain_timeout: Seconds = 15.0
+    """For calls in flight to end when the server stops, in seconds."""
+
+    webhook_listen: str = "127.0.0.1:8080"
+    """Address of the webhook."""
+    webhook_secret: str = _secret()
+    """The secret that GitHub signs events with."""
+    insecure_webhook_without_secret: bool = False
+    """Accept events that nobody signed."""
+    webhook_server: str = "127.0.0.1:50051"
+    """Where the webhook calls Register."""
+
+    @property
+    def database(self) -> str:
+        """The database URL with its default filled in. It may hold a password."""
+        default = f"sqlite:///{(self.data_dir / 'registry.sqlite3').absolute()}"
+        return self.database_url or default
