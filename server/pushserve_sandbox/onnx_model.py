@@ -17,6 +17,7 @@ from pushserve_sandbox.failure import BuildFailed, brief, listed
 from pushserve_sandbox.frames import Array
 from pushserve_sandbox.results import dense, to_array
 from pushserve_sandbox.signature import DType, Layout, Signature
+from pushserve_sandbox.terms import TERMS_KEY, TermsFeed, from_metadata
 
 _CONTROL: Final = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml"})
@@ -218,10 +219,12 @@ class OnnxPredictor:
     def __init__(self, session: Any, signature: Signature, inputs: Sequence[GraphInput]) -> None:
         self._session = session
         self._signature = signature
-        self._inputs = inputs
-        self._graph_outputs = output_names(session)
-        self._dtypes = [_NUMPY[item.type] for item in inputs]
         metadata = session.get_modelmeta().custom_metadata_map
+        made = from_metadata(metadata.get(TERMS_KEY, ""))
+        self._inputs = inputs[: len(inputs) - len(made)]
+        self._terms = TermsFeed(made, [i.name for i in inputs[-len(made) :]]) if made else None
+        self._graph_outputs = output_names(session)
+        self._dtypes = [_NUMPY[item.type] for item in self._inputs]
         self._null_text = str(metadata.get(NULL_TEXT_KEY, ""))
 
     @classmethod
@@ -241,10 +244,24 @@ class OnnxPredictor:
 
     def predict(self, arrays: Sequence[Array], outputs: Sequence[str]) -> list[Array]:
         """Give the named outputs; see `predictor.Predictor`."""
-        rows = len(arrays[0].values)
         names = [self._graph_outputs[name] for name in outputs]
-        results = self._session.run(names, self.feed(arrays))
-        return [to_array(plain(result, rows)) for result in results]
+        if self._terms is None:
+            rows = len(arrays[0].values)
+            results = self._session.run(names, self.feed(arrays))
+            return [to_array(plain(result, rows)) for result in results]
+        parts = [
+            [plain(result, rows) for result in self._session.run(names, feed)]
+            for feed, rows in self.feeds(arrays)
+        ]
+        return [to_array(np.concatenate(items)) for items in zip(*parts, strict=True)]
+
+    def feeds(self, arrays: Sequence[Array]) -> Iterator[tuple[dict[str, NDArray[Any]], int]]:
+        """Give what the session is to be run on, in parts where there are texts, and its rows."""
+        feed = self.feed(arrays)
+        if self._terms is None:
+            yield feed, len(arrays[0].values)
+        else:
+            yield from self._terms.feeds(feed, [array.values for array in arrays])
 
     def runner(self, outputs: Sequence[str]) -> Run:
         """Make the function that `predict` is for these outputs, with all looked up once."""
@@ -273,7 +290,7 @@ class OnnxPredictor:
         return run_matrix
 
     def feed(self, arrays: Sequence[Array]) -> dict[str, NDArray[Any]]:
-        """Give the graph's inputs for a request's arrays."""
+        """Give the inputs of a graph that takes a request's arrays as they are."""
         if self._signature.layout is Layout.MATRIX:
             return {self._inputs[0].name: arrays[0].values.astype(self._dtypes[0], copy=False)}
         feed, at = {}, 0

@@ -19,7 +19,6 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, SGDClassifier
 from sklearn.neighbors import KNeighborsClassifier
@@ -189,12 +188,6 @@ WORKERS = {
         "operators of other domains",
     ),
     "kernel": (SVC(), X, three > 0, "no tensor of the graph is equal to decision_function"),
-    "texts": (
-        make_pipeline(TfidfVectorizer(), LogisticRegression()),
-        ["good day", "bad day", "good"] * 100,
-        three,
-        "operators of other domains: com.microsoft",
-    ),
     "other boosting": (
         GradientBoostingClassifier(n_estimators=2, init=LogisticRegression()),
         X,

@@ -13,6 +13,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from pushserve_sandbox.compiling.comparing import Tolerances, compare
+from pushserve_sandbox.compiling.trials import take
 from pushserve_sandbox.frames import Array
 from pushserve_sandbox.onnx_model import OnnxPredictor, graph_inputs, open_session, plain
 from pushserve_sandbox.results import NotAnOutput, to_array
@@ -67,7 +68,8 @@ def _match(
     for output, want in wanted.items():
         tolerances = Tolerances.of(output, want)
         for name, got in values.items():
-            if compare(want, got, tolerances).differing == 0:
+            part = take([want], slice(0, len(got.values)))[0]  # of texts, a part is run
+            if compare(part, got, tolerances).differing == 0:
                 found[output] = name
                 break
     return found
@@ -82,8 +84,8 @@ def _run(
     del opened.graph.output[:]
     opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     session = open_session(opened.SerializeToString())
-    feed = OnnxPredictor(session, signature, graph_inputs(session)).feed(rows)
-    count = len(rows[0].values)
+    predictor = OnnxPredictor(session, signature, graph_inputs(session))
+    feed, count = next(predictor.feeds(rows))
     found = {}
     for name, result in zip(names, session.run(list(names), feed), strict=True):
         try:
