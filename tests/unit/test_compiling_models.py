@@ -194,12 +194,6 @@ WORKERS = {
         three,
         "starts from another estimator",
     ),
-    "categories": (
-        HistGradientBoostingClassifier(max_iter=2, categorical_features=[0]),
-        np.abs(WHOLE),
-        three,
-        "over categories",
-    ),
 }
 
 
