@@ -27,6 +27,12 @@ NULL_TEXT_KEY: Final = "pushserve.null_text"
 NULL_TEXT: Final = "\ufdd0null"
 """What graphs have there that a build makes; no text that is meant to be read has U+FDD0."""
 
+CELLS_KEY: Final = "pushserve.row_cells"
+"""A graph's metadata under this key is how many values its widest tensor has for a row."""
+WIDE: Final = 1_000
+"""From how many on that is noted: 4 MiB of rows are run at once where it is less."""
+_CELLS: Final = 4_000_000
+
 # What skl2onnx calls them.
 _USUAL: Final = {
     "output_label": "label",
@@ -221,6 +227,7 @@ class OnnxPredictor:
         self._signature = signature
         metadata = session.get_modelmeta().custom_metadata_map
         made = from_metadata(metadata.get(TERMS_KEY, ""))
+        self._most = max(1, _CELLS // int(metadata.get(CELLS_KEY) or 1))
         self._inputs = inputs[: len(inputs) - len(made)]
         self._terms = TermsFeed(made, [i.name for i in inputs[-len(made) :]]) if made else None
         self._graph_outputs = output_names(session)
@@ -245,8 +252,8 @@ class OnnxPredictor:
     def predict(self, arrays: Sequence[Array], outputs: Sequence[str]) -> list[Array]:
         """Give the named outputs; see `predictor.Predictor`."""
         names = [self._graph_outputs[name] for name in outputs]
-        if self._terms is None:
-            rows = len(arrays[0].values)
+        rows = len(arrays[0].values)
+        if self._terms is None and rows <= self._most:
             results = self._session.run(names, self.feed(arrays))
             return [to_array(plain(result, rows)) for result in results]
         parts = [
@@ -256,12 +263,14 @@ class OnnxPredictor:
         return [to_array(np.concatenate(items)) for items in zip(*parts, strict=True)]
 
     def feeds(self, arrays: Sequence[Array]) -> Iterator[tuple[dict[str, NDArray[Any]], int]]:
-        """Give what the session is to be run on, in parts where there are texts, and its rows."""
-        feed = self.feed(arrays)
-        if self._terms is None:
-            yield feed, len(arrays[0].values)
-        else:
+        """Give what the session is run on: as many rows at once as memory is for, and how many."""
+        feed, rows = self.feed(arrays), len(arrays[0].values)
+        if self._terms is not None:
             yield from self._terms.feeds(feed, [array.values for array in arrays])
+            return
+        for start in range(0, rows, self._most):
+            part = {name: values[start : start + self._most] for name, values in feed.items()}
+            yield part, min(self._most, rows - start)
 
     def runner(self, outputs: Sequence[str]) -> Run:
         """Make the function that `predict` is for these outputs, with all looked up once."""
@@ -278,9 +287,12 @@ class OnnxPredictor:
             (f, specs[o].dtype, s) for f, o, s in zip(finishes, outputs, shapes, strict=True)
         ]
         run, taken, dtype = self._session.run, self._inputs[0].name, self._dtypes[0]
+        most = self._most
 
         def run_matrix(arrays: Sequence[Array]) -> list[Array]:
             matrix = arrays[0].values
+            if len(matrix) > most:
+                return self.predict(arrays, outputs)
             results = run(names, {taken: matrix if matrix.dtype == dtype else matrix.astype(dtype)})
             return [
                 Array(kind, finish(result).reshape(shape))

@@ -24,7 +24,7 @@ from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, SGD
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
-from sklearn.svm import SVC, LinearSVC
+from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from pushserve_sandbox.compiling.compile import Compiled, Refused, compile_estimator
@@ -187,7 +187,6 @@ WORKERS = {
         three,
         "operators of other domains",
     ),
-    "kernel": (SVC(), X, three > 0, "no tensor of the graph is equal to decision_function"),
     "other boosting": (
         GradientBoostingClassifier(n_estimators=2, init=LogisticRegression()),
         X,

@@ -10,7 +10,17 @@ from typing import Any, Final
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
 
-from pushserve_sandbox.compiling import counting, encoding, ensembles, imputing, linear, naive
+from pushserve_sandbox.compiling import (
+    arithmetic,
+    counting,
+    distances,
+    encoding,
+    ensembles,
+    imputing,
+    linear,
+    naive,
+    targets,
+)
 from pushserve_sandbox.compiling.nodes import KNOWN_ML, ML_DOMAIN
 from pushserve_sandbox.compiling.null_texts import with_null_texts
 from pushserve_sandbox.onnx_model import NULL_TEXT, NULL_TEXT_KEY
@@ -20,7 +30,17 @@ OPSET: Final = 21
 ML_OPSET: Final = 5
 """The first one that has TreeEnsemble."""
 _MATRIX: Final = "X"
-_ROOMS: Final = (counting, encoding, ensembles, imputing, linear, naive)
+_ROOMS: Final = (
+    arithmetic,
+    counting,
+    distances,
+    encoding,
+    ensembles,
+    imputing,
+    linear,
+    naive,
+    targets,
+)
 """What has converters of our own."""
 
 
