@@ -89,8 +89,8 @@ def _try_forms(
 def _said(error: Exception) -> str:
     """Describe an error; skl2onnx's two most frequent ones in words of our own."""
     if isinstance(error, MissingShapeCalculator | MissingConverter):
-        name = re.search(r"'<class '([\w.]+)'>'", str(error))
-        return f"skl2onnx has no converter for {name[1] if name else 'one of its steps'}"
+        name = re.search(r"'<class '(?:[\w.]+\.)?(\w+)'>'", str(error))
+        return f"there is no converter to ONNX for {name[1] if name else 'one of its steps'}"
     return brief(error)
 
 

@@ -12,14 +12,15 @@ from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, String
 
 from pushserve_sandbox.compiling import (
     arithmetic,
+    centres,
     counting,
-    distances,
     encoding,
     ensembles,
     imputing,
     linear,
     naive,
     targets,
+    vectors,
 )
 from pushserve_sandbox.compiling.nodes import KNOWN_ML, ML_DOMAIN
 from pushserve_sandbox.compiling.null_texts import with_null_texts
@@ -32,14 +33,15 @@ ML_OPSET: Final = 5
 _MATRIX: Final = "X"
 _ROOMS: Final = (
     arithmetic,
+    centres,
     counting,
-    distances,
     encoding,
     ensembles,
     imputing,
     linear,
     naive,
     targets,
+    vectors,
 )
 """What has converters of our own."""
 

@@ -1,4 +1,4 @@
-"""Converters for skl2onnx: what compares a row with centres or support vectors, in doubles."""
+"""Converters for skl2onnx: support vectors in doubles, with the scores of two classes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 from skl2onnx import update_registered_converter
-from skl2onnx.common.data_types import DoubleTensorType, Int64TensorType
+from skl2onnx.common.data_types import DoubleTensorType
 from skl2onnx.operator_converters.support_vector_machines import convert_sklearn_svm_classifier
-from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.svm import SVC, SVR, NuSVC, NuSVR
 
+from pushserve_sandbox.compiling.kernels import usual_kernel
 from pushserve_sandbox.compiling.nodes import Nodes
 from pushserve_sandbox.compiling.registering import (
     CLASSIFIER_OPTIONS,
@@ -30,8 +30,6 @@ Matrix = NDArray[np.float64]
 
 def register() -> None:
     """Make skl2onnx use these converters. May be called again."""
-    for kind in (KMeans, MiniBatchKMeans):
-        register_converter(kind, _cluster_types, _cluster)
     for kind in (SVR, NuSVR):
         register_converter(kind, regressor_types, _support_values)
     for kind in (SVC, NuSVC):
@@ -39,24 +37,6 @@ def register() -> None:
         update_registered_converter(
             kind, f"Pushserve{kind.__name__}", _support_types, _convert_support, options=options
         )
-
-
-def _cluster_types(operator: Any) -> None:
-    operator.outputs[0].set_type(Int64TensorType([None]))
-    operator.outputs[1].set_type(DoubleTensorType([None, operator.raw_operator.n_clusters]))
-
-
-def _cluster(nodes: Nodes, model: Any, source: str, outputs: Sequence[str]) -> None:
-    """Compare `|c|^2 - 2 x c`, as scikit-learn does: far away, `|x|^2` would drown the rest."""
-    centres = np.asarray(model.cluster_centers_, np.float64)
-    doubles = nodes.cast(source, TensorProto.DOUBLE)
-    product = nodes.add("MatMul", [doubles, nodes.constant(np.array(-2.0 * centres.T))])
-    sizes = nodes.constant((centres**2).sum(axis=1))
-    near = nodes.add("Add", [product, sizes])
-    nodes.add("ArgMin", [near], outputs[0], axis=1, keepdims=0)
-    own = nodes.add("ReduceSumSquare", [doubles, nodes.constant(np.array([1]))], keepdims=1)
-    squares = nodes.add("Add", [nodes.add("Add", [product, own]), sizes])
-    nodes.add("Sqrt", [nodes.add("Max", [squares, nodes.constant(0.0)])], outputs[1])
 
 
 def _support_values(nodes: Nodes, model: Any, source: str, outputs: Sequence[str]) -> None:
@@ -150,29 +130,5 @@ def _kernel(nodes: Nodes, model: Any, source: str) -> str:
     """Give the kernel of each row and each support vector [rows, vectors]."""
     vectors = model.support_vectors_
     vectors = np.asarray(vectors.toarray() if hasattr(vectors, "toarray") else vectors, np.float64)
-    doubles = nodes.cast(source, TensorProto.DOUBLE)
-    gamma = nodes.constant(float(model._gamma))  # noqa: SLF001 (there is no other way to it)
-    if model.kernel == "rbf":
-        return nodes.add("Exp", [nodes.add("Mul", [_apart(nodes, doubles, vectors), gamma])])
-    product = nodes.add("MatMul", [doubles, nodes.constant(np.array(vectors.T))])
-    if model.kernel == "linear":
-        return product
-    scaled = nodes.add("Mul", [product, gamma])
-    scaled = nodes.add("Add", [scaled, nodes.constant(float(model.coef0))])
-    if model.kernel == "poly":
-        return nodes.add("Pow", [scaled, nodes.constant(float(model.degree))])
-    if model.kernel == "sigmoid":
-        return nodes.add("Tanh", [scaled])
-    raise NotCompilable(f"a {type(model).__name__} with a kernel of its own")
-
-
-def _apart(nodes: Nodes, doubles: str, vectors: Matrix) -> str:
-    """Give minus the squared distances, about the vectors' middle: little is lost there."""
-    middle = vectors.mean(axis=0)
-    around = vectors - middle
-    moved = nodes.add("Sub", [doubles, nodes.constant(middle)])
-    own = nodes.add("ReduceSumSquare", [moved, nodes.constant(np.array([1]))], keepdims=1)
-    product = nodes.add("MatMul", [moved, nodes.constant(np.array(2.0 * around.T))])
-    sizes = nodes.constant((around**2).sum(axis=1))
-    less = nodes.add("Sub", [nodes.add("Sub", [product, own]), sizes])
-    return nodes.add("Min", [less, nodes.constant(0.0)])
+    gamma = float(model._gamma)  # noqa: SLF001 (there is no other way to it)
+    return usual_kernel(nodes, model, nodes.cast(source, TensorProto.DOUBLE), vectors, gamma)
