@@ -49,12 +49,14 @@ _PAIR = [("one", LogisticRegression()), ("two", DecisionTreeClassifier(max_depth
 _VALUE_PAIR = [("one", Ridge()), ("two", DecisionTreeRegressor(max_depth=3))]
 _GRID = {"C": [0.1, 1.0]}
 OPTIONS: dict[str, dict[str, Any]] = {
+    "BayesianGaussianMixture": {"n_components": 3},
     "ClassifierChain": {"estimator": _CLASSES},
     "ColumnTransformer": {"transformers": [("one", StandardScaler(), [0, 1])]},
     "FeatureUnion": {"transformer_list": [("one", StandardScaler()), ("two", SimpleImputer())]},
     "FixedThresholdClassifier": {"estimator": _CLASSES},
     "FrozenEstimator": {"estimator": LogisticRegression().fit(X, Y)},
     "GaussianRandomProjection": {"n_components": 3},
+    "GaussianMixture": {"n_components": 3},
     "GenericUnivariateSelect": {"mode": "k_best", "param": 3},
     "GridSearchCV": {"estimator": _CLASSES, "param_grid": _GRID},
     "KBinsDiscretizer": {"quantile_method": "averaged_inverted_cdf"},

@@ -77,10 +77,12 @@ def estimators(kind: str) -> Iterator[Row]:
     for name, cls in chosen.items():
         if name in NOT_ROWS:
             yield name, NOT_SERVED, NOT_ROWS[name]
-        elif not hasattr(cls, "predict") and not hasattr(cls, "transform"):
-            yield name, NOT_SERVED, "it answers for the rows it was fitted on alone"
+            continue
+        model = fitted(name, cls)
+        if hasattr(model, "predict") or hasattr(model, "transform"):
+            yield tried(name, model)
         else:
-            yield tried(name, fitted(name, cls))
+            yield name, NOT_SERVED, "it has no predict or transform for new rows"
 
 
 def tried(name: str, model: Any) -> Row:
@@ -88,7 +90,7 @@ def tried(name: str, model: Any) -> Row:
     try:
         predictor = inspect_estimator(model, Declared(), [])
     except Exception as error:  # noqa: BLE001 (each estimator raises what it likes)
-        return name, NOT_SERVED, short(str(error)) or "it has neither predict nor transform"
+        return name, NOT_SERVED, short(str(error))
     result = compile_estimator(model, predictor, [])
     if isinstance(result, Compiled):
         numbers = "float32" if "(float32)" in result.reason else "float64"

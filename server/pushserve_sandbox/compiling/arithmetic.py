@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 from skl2onnx.common.data_types import DoubleTensorType
+from sklearn.feature_selection import SequentialFeatureSelector
 from sklearn.preprocessing import Normalizer, PolynomialFeatures, PowerTransformer
 
 from pushserve_sandbox.compiling.nodes import Nodes
@@ -22,10 +23,21 @@ def register() -> None:
     register_converter(PolynomialFeatures, _polynomial_types, _polynomial)
     register_converter(Normalizer, _same_types, _normalize)
     register_converter(PowerTransformer, _same_types, _power)
+    register_converter(SequentialFeatureSelector, _chosen_types, _choose)
 
 
 def _same_types(operator: Any) -> None:
     operator.outputs[0].set_type(DoubleTensorType([None, operator.raw_operator.n_features_in_]))
+
+
+def _chosen_types(operator: Any) -> None:
+    width = int(operator.raw_operator.get_support().sum())
+    operator.outputs[0].set_type(DoubleTensorType([None, width]))
+
+
+def _choose(nodes: Nodes, model: Any, source: str, outputs: Sequence[str]) -> None:
+    chosen = nodes.constant(np.flatnonzero(model.get_support()))
+    nodes.add("Gather", [nodes.cast(source, TensorProto.DOUBLE), chosen], outputs[0], axis=1)
 
 
 def _polynomial_types(operator: Any) -> None:

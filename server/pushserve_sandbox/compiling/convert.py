@@ -13,12 +13,15 @@ from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, String
 from pushserve_sandbox.compiling import (
     arithmetic,
     centres,
+    combining,
     counting,
     encoding,
     ensembles,
     imputing,
     linear,
+    mixtures,
     naive,
+    outliers,
     targets,
     vectors,
 )
@@ -34,12 +37,15 @@ _MATRIX: Final = "X"
 _ROOMS: Final = (
     arithmetic,
     centres,
+    combining,
     counting,
     encoding,
     ensembles,
     imputing,
     linear,
+    mixtures,
     naive,
+    outliers,
     targets,
     vectors,
 )

@@ -62,7 +62,7 @@ def process_kernel(nodes: Nodes, kernel: Any, source: str, points: Matrix) -> st
         product = nodes.add("MatMul", [source, nodes.constant(np.array(points.T))])
         return nodes.add("Add", [product, nodes.constant(float(kernel.sigma_0**2))])
     if kind not in (kernels.RBF, kernels.Matern, kernels.RationalQuadratic):
-        raise NotCompilable(f"a Gaussian process with a {kind.__name__}")
+        raise NotCompilable(f"a Gaussian process with the kernel {kind.__name__}")
     scale = np.asarray(kernel.length_scale, np.float64)
     scaled = nodes.add("Div", [source, nodes.constant(scale)])
     return _of_distances(nodes, kernel, minus_distances(nodes, scaled, points / scale))
