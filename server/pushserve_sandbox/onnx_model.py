@@ -1,4 +1,4 @@
-"""Checks an ONNX graph, finds its signature, and runs it.
+"""Opens an ONNX graph and runs it.
 
 A graph is data: `OnnxPredictor` is also what a server process runs it with.
 """
@@ -13,14 +13,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pushserve_sandbox.failure import BuildFailed, brief, listed
+from pushserve_sandbox.failure import BuildFailed, brief
 from pushserve_sandbox.frames import Array
 from pushserve_sandbox.results import dense, to_array
 from pushserve_sandbox.signature import DType, Layout, Signature
 from pushserve_sandbox.terms import TERMS_KEY, TermsFeed, from_metadata
-
-_CONTROL: Final = frozenset({"If", "Loop", "Scan", "SequenceMap"})
-_DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 
 NULL_TEXT_KEY: Final = "pushserve.null_text"
 """A graph's metadata under this key is what stands for a text that is missing; else it is ""."""
@@ -65,89 +62,6 @@ class GraphInput:
     name: str
     type: str
     width: int
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """A graph that holds together. `worker_reason` says why it must run in a worker, or is ""."""
-
-    worker_reason: str
-    classes: tuple[str, ...]
-
-
-def check_graph(path: Path) -> Checked:
-    """Check a graph without running it.
-
-    Raises:
-        BuildFailed: ARTIFACT_UNREADABLE or ONNX_EXTERNAL_DATA.
-    """
-    import onnx  # noqa: PLC0415 (only builds of ONNX models need it)
-
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-        external = [t.name for t in _messages(model, onnx.TensorProto) if _is_external(onnx, t)]
-        if not external:
-            onnx.checker.check_model(model)
-    except Exception as error:  # protobuf, the checker and C++ raise classes of their own
-        raise BuildFailed(
-            "ARTIFACT_UNREADABLE",
-            f"{path.name} is not a valid ONNX model: {brief(error)}",
-            "export the model again, and check it with onnx.checker.check_model",
-        ) from error
-    if external:
-        raise BuildFailed(
-            "ONNX_EXTERNAL_DATA",
-            f"{path.name} keeps tensors in other files: {listed(external)}",
-            "save it as one file (onnx.save_model(..., save_as_external_data=False))",
-        )
-    nodes = list(_messages(model, onnx.NodeProto))
-    return Checked(worker_reason(model), _classes(nodes))
-
-
-def _messages(message: Any, kind: type[Any]) -> Iterator[Any]:
-    """Every message of a kind, however deep: graphs nest in attributes."""
-    for field, value in message.ListFields():
-        if field.message_type is None:
-            continue
-        for item in [value] if hasattr(value, "ListFields") else value:
-            if isinstance(item, kind):
-                yield item
-            if hasattr(item, "ListFields"):
-                yield from _messages(item, kind)
-
-
-def _is_external(onnx: Any, tensor: Any) -> bool:
-    return bool(tensor.data_location == onnx.TensorProto.EXTERNAL or len(tensor.external_data) > 0)
-
-
-def worker_reason(model: Any) -> str:
-    """Say why a model (a ModelProto) must not run in a server process; "" if it may."""
-    import onnx  # noqa: PLC0415 (as above)
-
-    nodes = list(_messages(model, onnx.NodeProto))
-    domains = {item.domain for item in model.opset_import} | {node.domain for node in nodes}
-    custom = sorted(domains - _DOMAINS)
-    if custom:
-        return f"operators of other domains: {listed(custom)}"
-    control = sorted({node.op_type for node in nodes} & _CONTROL)
-    if control:
-        return f"control flow: {listed(control)}"
-    return "functions of its own" if len(model.functions) else ""
-
-
-def _classes(nodes: Sequence[Any]) -> tuple[str, ...]:
-    """The class labels that the last classifier of a graph names."""
-    for node in reversed(nodes):
-        for attribute in node.attribute:
-            labels: list[Any] = []
-            if attribute.name in ("classlabels_int64s", "classlabels_ints"):
-                labels = list(attribute.ints)
-            elif attribute.name == "classlabels_strings":
-                labels = [item.decode(errors="replace") for item in attribute.strings]
-            if labels:  # a ZipMap gives maps, which ONNX Runtime sorts by key
-                ordered = sorted(labels) if node.op_type == "ZipMap" else labels
-                return tuple(str(item) for item in ordered)
-    return ()
 
 
 def open_session(graph: Path | bytes) -> Any:

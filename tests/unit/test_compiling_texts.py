@@ -23,6 +23,7 @@ from sklearn.svm import LinearSVC
 
 from pushserve_sandbox.compiling.compile import Compiled, Refused, compile_estimator
 from pushserve_sandbox.inspection import inspect_estimator
+from pushserve_sandbox.onnx_model import OnnxPredictor
 from pushserve_sandbox.rows import arrays_of
 from pushserve_sandbox.spec import Declared
 from pushserve_sandbox.terms import TERMS_KEY
@@ -98,6 +99,21 @@ def test_only_terms_that_are_there_are_multiplied():
     assert "Slice" not in {node.op_type for node in graph.graph.node}
     entries = [item.value for item in graph.metadata_props if item.key == TERMS_KEY]
     assert [0] == [entry["feature"] for entry in json.loads(entries[0])]
+
+
+def test_a_graph_from_a_file_serves_texts(tmp_path):
+    """As a frontend runs it, also a text that is far longer than the others."""
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(TEXTS, FIVE)
+    _, result = compiled(model)
+    assert isinstance(result, Compiled), result.reason
+    (tmp_path / "model.onnx").write_bytes(result.graph)
+    signature = result.predictor.signature
+    served = OnnxPredictor.open(tmp_path / "model.onnx", signature)
+    texts = ["good", "", "bad night " * 200_000, "İstanbul"]
+
+    arrays = arrays_of(signature.layout, signature.inputs, [[text] for text in texts])
+    (got,) = served.runner(["probabilities"])(arrays)
+    np.testing.assert_allclose(got.values, model.predict_proba(texts), rtol=1e-12)
 
 
 def cut(text):

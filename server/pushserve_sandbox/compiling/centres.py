@@ -70,6 +70,7 @@ def _terms(nodes: Nodes, source: str, centres: Any) -> tuple[str, str, str]:
 
 
 def _squares(nodes: Nodes, source: str, centres: Any) -> str:
+    """Give `|x|^2 - 2 x c + |c|^2` [rows, centres], added up as scikit-learn does."""
     product, own, sizes = _terms(nodes, source, centres)
     squares = nodes.add("Add", [nodes.add("Add", [product, own]), sizes])
     return nodes.add("Max", [squares, nodes.constant(0.0)])

@@ -18,7 +18,8 @@ from pushserve_sandbox.compiling.thresholds import has_trees_behind_steps
 from pushserve_sandbox.compiling.trees import NotCompilable
 from pushserve_sandbox.compiling.trials import trial_rows
 from pushserve_sandbox.failure import brief, listed
-from pushserve_sandbox.onnx_model import OnnxPredictor, graph_inputs, open_session, worker_reason
+from pushserve_sandbox.onnx_checking import worker_reason
+from pushserve_sandbox.onnx_model import OnnxPredictor, graph_inputs, open_session
 from pushserve_sandbox.outputs import quiet
 from pushserve_sandbox.predictor import Predictor
 from pushserve_sandbox.signature import Layout, Signature
