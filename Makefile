@@ -27,6 +27,7 @@ run: setup ## start server and webhook, take an example live, say what to try (A
 	@$(BIN)/python examples/demo.py $(ARGS)
 
 test: setup system-postgres ## run the tests (TESTS=tests/unit for some of them)
+	@$(BIN)/python -m compileall -q protos server webhook clients
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --quiet $(TESTS)
 
 check: setup ## ruff, mypy, stubs fresh, buf lint

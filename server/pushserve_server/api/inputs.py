@@ -22,6 +22,8 @@ _RAW: Final[dict[pb.DataType.ValueType, np.dtype[Any]]] = {
     pb.DATA_TYPE_BOOL: np.dtype("?"),
 }
 
+_DOUBLES: Final = (pb.DATA_TYPE_UNSPECIFIED, pb.DATA_TYPE_FLOAT64)
+
 
 def request_from_proto(message: pb.PredictRequest, decoder: Decoder) -> Request:
     """Decode whichever form is given.
@@ -36,6 +38,10 @@ def request_from_proto(message: pb.PredictRequest, decoder: Decoder) -> Request:
         return decoder.from_records([struct_to_dict(row) for row in message.rows])
     if form == "tensor":
         tensor = message.tensor
+        if tensor.raw and tensor.dtype in _DOUBLES and not tensor.values:
+            request = decoder.from_raw(tensor.raw, tensor.shape)
+            if request is not None:
+                return request
         return decoder.from_tensor(tensor_from_proto(tensor), tensor.shape)
     if form == "table":
         return decoder.from_columns([column_from_proto(c) for c in message.table.columns])

@@ -17,8 +17,9 @@ from typing import Final
 
 from pushserve_server.domain.records import EngineName, ModelRoutes, Snapshot, Version
 from pushserve_server.errors import ModelFailed, NotFound, Unavailable
+from pushserve_server.serve.answering import MakeEncoder
 from pushserve_server.serve.engine import Engine
-from pushserve_server.serve.live import Live, MakeEncoder
+from pushserve_server.serve.live import Live
 from pushserve_server.serve.preload import PreloadRule, preloads
 from pushserve_server.serve.routing import Entry, Table, build_entry
 from pushserve_server.serve.shelf import MakeEngine, Shelf
