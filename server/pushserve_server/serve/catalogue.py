@@ -45,12 +45,13 @@ class Catalogue:
         make_encoder: MakeEncoder,
         *,
         max_rows: int,
+        max_wait: float,
         idle_unload: float,
         graph_memory: int,
         preload: PreloadRule,
     ) -> None:
         def make_live(version: Version, engine: Engine) -> Live:
-            return Live(version, engine, make_encoder, max_rows)
+            return Live(version, engine, make_encoder, max_rows=max_rows, max_wait=max_wait)
 
         self._store = store
         self._shelf = Shelf(store, make_engine, make_live, self._changed, graph_memory)

@@ -11,6 +11,7 @@ from pushserve_server.domain.records import Version
 from pushserve_server.serve.answering import Answering, MakeEncoder, plan_outputs
 from pushserve_server.serve.decoding import Decoder, Request
 from pushserve_server.serve.engine import Engine
+from pushserve_server.serve.pace import FEW, Pace
 
 _MOST_PLANS: Final = 64
 
@@ -19,7 +20,13 @@ class Live:
     """One loaded version: its engine, its decoder, and the calls that it is working on."""
 
     def __init__(
-        self, version: Version, engine: Engine, make_encoder: MakeEncoder, max_rows: int
+        self,
+        version: Version,
+        engine: Engine,
+        make_encoder: MakeEncoder,
+        *,
+        max_rows: int,
+        max_wait: float,
     ) -> None:
         self.version = version
         self.engine = engine
@@ -28,6 +35,7 @@ class Live:
         self._default = self._make_answering(())
         self._others: dict[tuple[str, ...], Answering] = {}
         self.called_at = monotonic()
+        self._pace = Pace(max_wait)
         self._in_flight = 0
         self._idle: asyncio.Event | None = None
 
@@ -57,14 +65,24 @@ class Live:
         return Answering(plan, self._make_encoder(self.version, plan.specs))
 
     async def predict(self, request: Request, names: Sequence[str] = ()) -> bytes:
-        """Run the engine; give the answer as bytes."""
+        """Run the engine; give the answer as bytes.
+
+        Raises:
+            Overloaded: it would have to wait for too long.
+            PushserveError: as `Engine.predict`.
+        """
         answering = self.answering(names)
+        self.called_at = now = monotonic()
+        if not self._in_flight:
+            self._pace.begin(now)
+        elif self._in_flight >= FEW:
+            self._pace.check(self._in_flight, now)
         self._in_flight += 1
-        self.called_at = monotonic()
         try:
             return await self.engine.predict(request, answering)
         finally:
             self._in_flight -= 1
+            self._pace.ended += 1
             if self._idle is not None and self._in_flight == 0:
                 self._idle.set()
 

@@ -143,6 +143,11 @@ class _Connection(asyncio.Protocol):
         self._transport.writelines(frame(number))
         try:
             return await future
+        except asyncio.CancelledError:
+            # The caller hung up, or its deadline has passed.
+            if not self._transport.is_closing():
+                self._transport.writelines(encode_frame(number, Kind.CANCEL))
+            raise
         finally:
             self._waiting.pop(number, None)
 
