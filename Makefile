@@ -40,7 +40,7 @@ protos: setup ## make the stubs from the .proto files anew
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=protos --grpc_python_out=protos \
 	  --mypy_out=quiet:protos --mypy_grpc_out=quiet:protos protos/pushserve/v1/*.proto
 
-bench: setup system-h2load ## measure Predict and push-to-served, all in one run
+bench: setup system-h2load ## measure every figure of one machine, under 10 minutes (ARGS="--parts predict push")
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
 bench-peers: setup system-h2load ## measure beside MLServer, PyTriton and grpcio by hand (ARGS="--peers mlserver")
