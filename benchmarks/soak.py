@@ -1,7 +1,7 @@
 """`make bench-soak`: mixed load for minutes on end, while new versions are pushed.
 
-Both engines get one row and 256 rows a call, streams, rows with a NaN (which have to be
-refused, and they alone), List and Get. Meanwhile a commit is pushed and registered every
+Both engines get one row and 256 rows a call, streams, bad rows (NaN or infinity, which have to
+be refused, and they alone), List and Get. Meanwhile a commit is pushed and registered every
 `--every` seconds, for one model after the other. Nothing may fail, and memory must not grow
 once the server is warm: each 30 s count with their least memory (between the swaps), a line
 is fitted to those after the warm-up, and its end may not be above 1.1 times its beginning.
@@ -163,6 +163,7 @@ def soak(server: Server, options: argparse.Namespace, clock: Clock) -> bool:
     show_pushes(pusher, ready, superseded)
     growth = looks.show_memory(seen, options.warm_up, ready)
     looks.show_ends(before, server.look())
+    show_complaints(server.root / "server.log")
     measured = {"soak failed": [load.failed]}
     if growth is not None:
         measured["soak memory"] = [growth]
@@ -221,6 +222,15 @@ def show_pushes(pusher: Pusher, ready: int, superseded: int) -> None:
           f"did: {superseded}; failed: {len(pusher.failures)}")  # fmt: skip
     for failure in pusher.failures[:10]:
         print(f"  {failure}")
+
+
+def show_complaints(log: Path) -> None:
+    """Print what the server warned of."""
+    lines = [line.split(maxsplit=3) for line in log.read_text().splitlines()]
+    said = [words[3] for words in lines if len(words) == 4 and words[2] in {"WARNING", "ERROR"}]
+    print(f"\nwarnings and errors in the server's log: {len(said)}")
+    for line in said[:5]:
+        print(f"  {line}")
 
 
 if __name__ == "__main__":
