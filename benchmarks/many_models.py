@@ -6,7 +6,7 @@ the registry's own steps, from Register to READY, as models of other folders of 
 repository. Registering 1,000 folders would measure 1,000 builds.
 
 The two servers are started in turn, `--rounds` times; figures are medians with the smallest
-and the largest, the last column is the ratio of the medians.
+and the largest, the last column is the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -89,17 +89,13 @@ def measure(folder: Path, options: argparse.Namespace, clock: Clock) -> dict[str
             for figure, value in once(root, count, options).items():
                 figures[figure, count].append(value)
     show(figures, options.models)
-    few, many = options.models[0], options.models[-1]
-    return {
-        f"many {key}": [b / a for a, b in zip(figures[of, few], figures[of, many], strict=True)]
-        for key, of in FIGURES.items()
-    }
+    return {f"many {key}": ratios(figures, of, options.models) for key, of in FIGURES.items()}
 
 
 def prepare(root: Path, count: int, options: argparse.Namespace) -> None:
     """Push one model and make the others from it; the server is down afterwards."""
     (url,) = footprint.push(root, SERVED, options.frontends)
-    # Copies need not survive a power cut: without syncing them this takes a third of the time.
+    # Copies need not survive a power cut: without syncing them this takes half the time.
     with mock.patch.object(os, "fsync"):
         add_copies(root, url, count)
 
@@ -233,15 +229,22 @@ def answered(stub: pb_grpc.ModelServiceStub, request: pb.PredictRequest) -> None
 
 
 def show(figures: dict[tuple[str, int], list[float]], counts: list[int]) -> None:
-    print(f"\n{'':34}" + "".join(f"{f'{count:,} models':>26}" for count in counts) + "     ratio")
+    print(f"\n{'':34}" + "".join(f"{f'{count:,} models':>28}" for count in counts) + "     ratio")
     for figure in dict.fromkeys(figure for figure, _ in figures):
         line = f"{figure:34}"
-        medians = []
         for count in counts:
             values = figures[figure, count]
-            medians.append(statistics.median(values))
-            line += f"{f'{medians[-1]:,.1f} ({min(values):,.1f}-{max(values):,.1f})':>26}"
-        print(f"{line} {medians[-1] / medians[0]:9.2f}")
+            median = statistics.median(values)
+            line += f"{f'{median:,.1f} ({min(values):,.1f}-{max(values):,.1f})':>28}"
+        print(f"{line} {statistics.median(ratios(figures, figure, counts)):9.2f}")
+
+
+def ratios(
+    figures: dict[tuple[str, int], list[float]], figure: str, counts: list[int]
+) -> list[float]:
+    """Give each round's ratio of the last count to the first."""
+    few, many = (figures[figure, count] for count in (counts[0], counts[-1]))
+    return [b / a for a, b in zip(few, many, strict=True)]
 
 
 if __name__ == "__main__":
