@@ -6,6 +6,7 @@ python benchmarks/compile_table.py [docs/compile.md]
 from __future__ import annotations
 
 import platform
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,62 +15,40 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-import pandas as pd
 import skl2onnx
 import sklearn
-from sklearn.base import clone, is_regressor
-from sklearn.compose import make_column_transformer
-from sklearn.datasets import make_classification
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.experimental import enable_iterative_imputer  # noqa: F401 (makes IterativeImputer importable)
-from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
-from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.pipeline import make_pipeline, make_union
-from sklearn.preprocessing import (
-    KBinsDiscretizer,
-    OneHotEncoder,
-    OrdinalEncoder,
-    PolynomialFeatures,
-    StandardScaler,
-    TargetEncoder,
-)
+from compile_models import NOT_ROWS, fitted, pipelines
 from sklearn.utils import all_estimators
 
 from pushserve_sandbox.compiling.compile import Compiled, compile_estimator
 from pushserve_sandbox.inspection import inspect_estimator
 from pushserve_sandbox.spec import Declared
 
-X, Y = make_classification(300, 6, n_informative=6, n_redundant=0, n_classes=3, random_state=0)
-HOLES = np.where(np.random.default_rng(0).random(X.shape) < 0.1, np.nan, X)
-FRAME = pd.DataFrame(
-    {
-        "size": HOLES[:, 0],
-        "age": np.round(20 * np.abs(X[:, 1])),
-        "colour": np.array(["red", "blue", None], object)[Y],
-        "shop": np.array(["n", "s"])[(X[:, 2] > 0).astype(int)],
-    }
-)
-TEXTS = np.array(["good day", "bad day sir", "a good night"], object)[Y]
-SLOW_NAMES = {"TSNE", "MDS"}
 KINDS = {
     "classifier": "Classifiers",
     "regressor": "Regressors",
     "cluster": "Clusterers",
     "transformer": "Transformers",
+    "": "Outlier detectors, densities, searches and pipelines",
 }
+Row = tuple[str, str, str]
 
 
 def main() -> None:
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
     path = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/compile.md")
-    sections = [(title, list(rows())) for title, rows in SECTIONS.items()]
+    sections = [(title, [told(row) for row in rows()]) for title, rows in SECTIONS.items()]
     path.write_text("\n".join(page(sections)) + "\n")
     print(f"wrote {path}")
 
 
-def page(sections: list[tuple[str, list[tuple[str, str, str]]]]) -> Iterator[str]:
+def told(row: Row) -> Row:
+    print(*row, sep=" | ", flush=True)
+    return row
+
+
+def page(sections: list[tuple[str, list[Row]]]) -> Iterator[str]:
     yield "# What compiles"
     yield ""
     yield INTRODUCTION.strip()
@@ -81,48 +60,37 @@ def page(sections: list[tuple[str, list[tuple[str, str, str]]]]) -> Iterator[str
         "class may fare otherwise, and its version's `engine_reason` says how."
     )
     for title, rows in sections:
+        served = [row for row in rows if row[1] != NOT_SERVED]
         count = sum(1 for row in rows if row[1].startswith("ONNX"))
-        yield f"\n## {title} ({count} of {len(rows)})\n"
+        yield f"\n## {title} ({count} of {len(served)} that can be served)\n"
         yield "| estimator | engine | why |"
         yield "|---|---|---|"
         for row in rows:
             yield "| " + " | ".join(item.replace("|", "\\|") for item in row) + " |"
 
 
-def estimators(kind: str) -> Iterator[tuple[str, str, str]]:
-    for name, cls in all_estimators(type_filter=kind):
-        if name in SLOW_NAMES:
+def estimators(kind: str) -> Iterator[Row]:
+    chosen = dict(all_estimators(type_filter=kind or None))
+    if not kind:
+        typed = [name for k in KINDS if k for name, _ in all_estimators(type_filter=k)]
+        chosen = {name: cls for name, cls in chosen.items() if name not in typed}
+    for name, cls in chosen.items():
+        if name in NOT_ROWS:
+            yield name, NOT_SERVED, NOT_ROWS[name]
             continue
-        try:
-            model = fitted(cls())
-        except Exception as error:  # noqa: BLE001 (each estimator raises what it likes)
-            yield name, "not tried", f"not fitted with defaults: {type(error).__name__}"
-            continue
-        yield tried(name, model)
+        model = fitted(name, cls)
+        if hasattr(model, "predict") or hasattr(model, "transform"):
+            yield tried(name, model)
+        else:
+            yield name, NOT_SERVED, "it has no predict or transform for new rows"
 
 
-def fitted(model: Any) -> Any:
-    """Fit on what the estimator takes: continuous, positive, or of classes."""
-    target = X[:, 0] + Y if is_regressor(model) else Y
-    attempts = [(X, target), (np.abs(X), np.abs(target)), (np.abs(X[:, :1]), np.abs(target))]
-    attempts += [(TEXTS, Y)] if hasattr(model, "vocabulary") else []
-    attempts += [(np.abs(X), np.c_[target, target]), (np.abs(X), Y > 0)]
-    error: Exception | None = None
-    for data, wanted in attempts:
-        try:
-            return clone(model).fit(data, wanted)
-        except Exception as raised:  # noqa: BLE001 (as above)
-            error = error or raised
-    assert error is not None
-    raise error
-
-
-def tried(name: str, model: Any) -> tuple[str, str, str]:
+def tried(name: str, model: Any) -> Row:
     """Give the row of one model."""
     try:
         predictor = inspect_estimator(model, Declared(), [])
-    except Exception as error:  # noqa: BLE001 (as above)
-        return name, "not served", str(error)[:160]
+    except Exception as error:  # noqa: BLE001 (each estimator raises what it likes)
+        return name, NOT_SERVED, short(str(error))
     result = compile_estimator(model, predictor, [])
     if isinstance(result, Compiled):
         numbers = "float32" if "(float32)" in result.reason else "float64"
@@ -130,51 +98,14 @@ def tried(name: str, model: Any) -> tuple[str, str, str]:
         why = f"deviation {rest.partition(')')[0]}"
         lost = result.reason.partition("does not give ")[2].partition(", which engine")[0]
         return name, f"ONNX, {numbers}", why + (f"; without {lost}" if lost else "")
-    return name, "worker", result.reason[:200]
+    return name, "worker", short(result.reason)
 
 
-def pipelines() -> Iterator[tuple[str, str, str]]:
-    numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
-    filled = make_pipeline(
-        SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore")
-    )
-    ordinal = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
-    tables: dict[str, tuple[Any, Any]] = {
-        "one hot + LogisticRegression": (
-            OneHotEncoder(handle_unknown="ignore"),
-            LogisticRegression(),
-        ),
-        "imputer, one hot + LogisticRegression": (filled, LogisticRegression()),
-        "imputer, one hot + RandomForestClassifier": (filled, RandomForestClassifier(20)),
-        "ordinal + HistGradientBoostingClassifier": (
-            ordinal,
-            HistGradientBoostingClassifier(max_iter=20),
-        ),
-        "target encoder + Ridge": (TargetEncoder(), Ridge()),
-    }
-    for name, (texts, last) in tables.items():
-        columns = make_column_transformer((numbers, ["size", "age"]), (texts, ["colour", "shop"]))
-        yield tried(f"ColumnTransformer: {name}", fitted_on(columns, last, FRAME))
-    steps: dict[str, Callable[[], Any]] = {
-        "StandardScaler + RandomForestClassifier": StandardScaler,
-        "PolynomialFeatures + RandomForestClassifier": lambda: PolynomialFeatures(2),
-        "KBinsDiscretizer + RandomForestClassifier": lambda: KBinsDiscretizer(encode="ordinal"),
-        "union of StandardScaler and SimpleImputer": lambda: make_union(
-            StandardScaler(), SimpleImputer()
-        ),
-    }
-    for name, step in steps.items():
-        yield tried(name, fitted_on(step(), RandomForestClassifier(20, random_state=0), X))
-    for imputer in (SimpleImputer(add_indicator=True), KNNImputer(), IterativeImputer()):
-        name = f"{type(imputer).__name__} + LogisticRegression"
-        yield tried(name, fitted_on(imputer, LogisticRegression(), HOLES))
-    for vectorizer in (CountVectorizer(), TfidfVectorizer(), HashingVectorizer(n_features=64)):
-        name = f"{type(vectorizer).__name__} + LogisticRegression"
-        yield tried(name, fitted_on(vectorizer, LogisticRegression(), TEXTS))
-
-
-def fitted_on(first: Any, last: Any, data: Any) -> Any:
-    return make_pipeline(first, last).fit(data, Y.astype(float) if is_regressor(last) else Y)
+def short(reason: str) -> str:
+    """Leave out the row that differs, and where an error comes from."""
+    reason = re.sub(r"; the first, .*", "", reason, flags=re.DOTALL)
+    reason = re.sub(r"^\w+: (?=the )|\[ONNXRuntimeError\] : \d+ : \w+ : ", "", reason)
+    return reason if len(reason) <= 120 else f"{reason[:119].rstrip()}…"
 
 
 INTRODUCTION = """
@@ -194,8 +125,9 @@ does not pass. Outputs that are not given by default (`decision_function`, `appl
 the graph lacks are left out; the reason names them. A row that scikit-learn refuses, such as a
 value that float32 cannot hold before trees, is not compared.
 """
-SECTIONS: dict[str, Callable[[], Iterator[tuple[str, str, str]]]] = {
-    "Pipelines": pipelines,
+NOT_SERVED = "not served"
+SECTIONS: dict[str, Callable[[], Iterator[Row]]] = {
+    "Pipelines": lambda: (tried(name, model) for name, model in pipelines()),
     **{
         title: (lambda kind=kind: estimators(kind))  # type: ignore[misc]
         for kind, title in KINDS.items()

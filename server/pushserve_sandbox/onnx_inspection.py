@@ -12,12 +12,11 @@ import numpy as np
 from pushserve_sandbox.columns import Known
 from pushserve_sandbox.declaration import check_names, declared_outputs
 from pushserve_sandbox.failure import BuildFailed, brief
+from pushserve_sandbox.onnx_checking import Checked, check_graph
 from pushserve_sandbox.onnx_model import (
     DTYPES,
-    Checked,
     GraphInput,
     OnnxPredictor,
-    check_graph,
     graph_inputs,
     open_session,
     output_names,

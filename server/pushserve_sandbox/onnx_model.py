@@ -1,4 +1,4 @@
-"""Checks an ONNX graph, finds its signature, and runs it.
+"""Opens an ONNX graph and runs it.
 
 A graph is data: `OnnxPredictor` is also what a server process runs it with.
 """
@@ -13,18 +13,22 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pushserve_sandbox.failure import BuildFailed, brief, listed
+from pushserve_sandbox.failure import BuildFailed, brief
 from pushserve_sandbox.frames import Array
 from pushserve_sandbox.results import dense, to_array
 from pushserve_sandbox.signature import DType, Layout, Signature
-
-_CONTROL: Final = frozenset({"If", "Loop", "Scan", "SequenceMap"})
-_DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml"})
+from pushserve_sandbox.terms import TERMS_KEY, TermsFeed, from_metadata
 
 NULL_TEXT_KEY: Final = "pushserve.null_text"
 """A graph's metadata under this key is what stands for a text that is missing; else it is ""."""
 NULL_TEXT: Final = "\ufdd0null"
 """What graphs have there that a build makes; no text that is meant to be read has U+FDD0."""
+
+CELLS_KEY: Final = "pushserve.row_cells"
+"""A graph's metadata under this key is how many values its widest tensor has for a row."""
+WIDE: Final = 1_000
+"""From how many on that is noted: 4 MiB of rows are run at once where it is less."""
+_CELLS: Final = 4_000_000
 
 # What skl2onnx calls them.
 _USUAL: Final = {
@@ -58,89 +62,6 @@ class GraphInput:
     name: str
     type: str
     width: int
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """A graph that holds together. `worker_reason` says why it must run in a worker, or is ""."""
-
-    worker_reason: str
-    classes: tuple[str, ...]
-
-
-def check_graph(path: Path) -> Checked:
-    """Check a graph without running it.
-
-    Raises:
-        BuildFailed: ARTIFACT_UNREADABLE or ONNX_EXTERNAL_DATA.
-    """
-    import onnx  # noqa: PLC0415 (only builds of ONNX models need it)
-
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-        external = [t.name for t in _messages(model, onnx.TensorProto) if _is_external(onnx, t)]
-        if not external:
-            onnx.checker.check_model(model)
-    except Exception as error:  # protobuf, the checker and C++ raise classes of their own
-        raise BuildFailed(
-            "ARTIFACT_UNREADABLE",
-            f"{path.name} is not a valid ONNX model: {brief(error)}",
-            "export the model again, and check it with onnx.checker.check_model",
-        ) from error
-    if external:
-        raise BuildFailed(
-            "ONNX_EXTERNAL_DATA",
-            f"{path.name} keeps tensors in other files: {listed(external)}",
-            "save it as one file (onnx.save_model(..., save_as_external_data=False))",
-        )
-    nodes = list(_messages(model, onnx.NodeProto))
-    return Checked(worker_reason(model), _classes(nodes))
-
-
-def _messages(message: Any, kind: type[Any]) -> Iterator[Any]:
-    """Every message of a kind, however deep: graphs nest in attributes."""
-    for field, value in message.ListFields():
-        if field.message_type is None:
-            continue
-        for item in [value] if hasattr(value, "ListFields") else value:
-            if isinstance(item, kind):
-                yield item
-            if hasattr(item, "ListFields"):
-                yield from _messages(item, kind)
-
-
-def _is_external(onnx: Any, tensor: Any) -> bool:
-    return bool(tensor.data_location == onnx.TensorProto.EXTERNAL or len(tensor.external_data) > 0)
-
-
-def worker_reason(model: Any) -> str:
-    """Say why a model (a ModelProto) must not run in a server process; "" if it may."""
-    import onnx  # noqa: PLC0415 (as above)
-
-    nodes = list(_messages(model, onnx.NodeProto))
-    domains = {item.domain for item in model.opset_import} | {node.domain for node in nodes}
-    custom = sorted(domains - _DOMAINS)
-    if custom:
-        return f"operators of other domains: {listed(custom)}"
-    control = sorted({node.op_type for node in nodes} & _CONTROL)
-    if control:
-        return f"control flow: {listed(control)}"
-    return "functions of its own" if len(model.functions) else ""
-
-
-def _classes(nodes: Sequence[Any]) -> tuple[str, ...]:
-    """The class labels that the last classifier of a graph names."""
-    for node in reversed(nodes):
-        for attribute in node.attribute:
-            labels: list[Any] = []
-            if attribute.name in ("classlabels_int64s", "classlabels_ints"):
-                labels = list(attribute.ints)
-            elif attribute.name == "classlabels_strings":
-                labels = [item.decode(errors="replace") for item in attribute.strings]
-            if labels:  # a ZipMap gives maps, which ONNX Runtime sorts by key
-                ordered = sorted(labels) if node.op_type == "ZipMap" else labels
-                return tuple(str(item) for item in ordered)
-    return ()
 
 
 def open_session(graph: Path | bytes) -> Any:
@@ -218,10 +139,13 @@ class OnnxPredictor:
     def __init__(self, session: Any, signature: Signature, inputs: Sequence[GraphInput]) -> None:
         self._session = session
         self._signature = signature
-        self._inputs = inputs
-        self._graph_outputs = output_names(session)
-        self._dtypes = [_NUMPY[item.type] for item in inputs]
         metadata = session.get_modelmeta().custom_metadata_map
+        made = from_metadata(metadata.get(TERMS_KEY, ""))
+        self._most = max(1, _CELLS // int(metadata.get(CELLS_KEY) or 1))
+        self._inputs = inputs[: len(inputs) - len(made)]
+        self._terms = TermsFeed(made, [i.name for i in inputs[-len(made) :]]) if made else None
+        self._graph_outputs = output_names(session)
+        self._dtypes = [_NUMPY[item.type] for item in self._inputs]
         self._null_text = str(metadata.get(NULL_TEXT_KEY, ""))
 
     @classmethod
@@ -241,10 +165,26 @@ class OnnxPredictor:
 
     def predict(self, arrays: Sequence[Array], outputs: Sequence[str]) -> list[Array]:
         """Give the named outputs; see `predictor.Predictor`."""
-        rows = len(arrays[0].values)
         names = [self._graph_outputs[name] for name in outputs]
-        results = self._session.run(names, self.feed(arrays))
-        return [to_array(plain(result, rows)) for result in results]
+        rows = len(arrays[0].values)
+        if self._terms is None and rows <= self._most:
+            results = self._session.run(names, self.feed(arrays))
+            return [to_array(plain(result, rows)) for result in results]
+        parts = [
+            [plain(result, rows) for result in self._session.run(names, feed)]
+            for feed, rows in self.feeds(arrays)
+        ]
+        return [to_array(np.concatenate(items)) for items in zip(*parts, strict=True)]
+
+    def feeds(self, arrays: Sequence[Array]) -> Iterator[tuple[dict[str, NDArray[Any]], int]]:
+        """Give what the session is run on: as many rows at once as memory is for, and how many."""
+        feed, rows = self.feed(arrays), len(arrays[0].values)
+        if self._terms is not None:
+            yield from self._terms.feeds(feed, [array.values for array in arrays])
+            return
+        for start in range(0, rows, self._most):
+            part = {name: values[start : start + self._most] for name, values in feed.items()}
+            yield part, min(self._most, rows - start)
 
     def runner(self, outputs: Sequence[str]) -> Run:
         """Make the function that `predict` is for these outputs, with all looked up once."""
@@ -261,9 +201,12 @@ class OnnxPredictor:
             (f, specs[o].dtype, s) for f, o, s in zip(finishes, outputs, shapes, strict=True)
         ]
         run, taken, dtype = self._session.run, self._inputs[0].name, self._dtypes[0]
+        most = self._most
 
         def run_matrix(arrays: Sequence[Array]) -> list[Array]:
             matrix = arrays[0].values
+            if len(matrix) > most:
+                return self.predict(arrays, outputs)
             results = run(names, {taken: matrix if matrix.dtype == dtype else matrix.astype(dtype)})
             return [
                 Array(kind, finish(result).reshape(shape))
@@ -273,7 +216,7 @@ class OnnxPredictor:
         return run_matrix
 
     def feed(self, arrays: Sequence[Array]) -> dict[str, NDArray[Any]]:
-        """Give the graph's inputs for a request's arrays."""
+        """Give the inputs of a graph that takes a request's arrays as they are."""
         if self._signature.layout is Layout.MATRIX:
             return {self._inputs[0].name: arrays[0].values.astype(self._dtypes[0], copy=False)}
         feed, at = {}, 0

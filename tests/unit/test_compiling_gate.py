@@ -8,7 +8,7 @@ from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from pushserve_sandbox.compiling.compile import Compiled, Differs, compile_estimator, judged
@@ -16,6 +16,7 @@ from pushserve_sandbox.compiling.convert import Form, convert
 from pushserve_sandbox.compiling.finishing import finish
 from pushserve_sandbox.compiling.parity import ask
 from pushserve_sandbox.compiling.thresholds import threshold_rows
+from pushserve_sandbox.compiling.trees import NotCompilable
 from pushserve_sandbox.compiling.trials import trial_rows
 from pushserve_sandbox.inspection import inspect_estimator
 from pushserve_sandbox.spec import Declared
@@ -141,10 +142,17 @@ def test_rows_lie_on_thresholds_through_the_steps_before():
     assert 0.8 < np.mean(near)
 
 
-def test_steps_in_float32_before_trees_are_not_tried():
-    """PolynomialFeatures converts in float32 alone; no row can be made on the thresholds behind."""
-    case = Case(make_pipeline(PolynomialFeatures(2), RandomForestClassifier(5)), X)
+def test_steps_in_float32_before_trees_are_not_tried(monkeypatch):
+    """No row can be made on the thresholds behind what is rounded on the way."""
+
+    def single_alone(estimator, signature, form):
+        assert "float64" == form.numbers
+        raise NotCompilable("no doubles")
+
+    monkeypatch.setattr("pushserve_sandbox.compiling.compile.convert", single_alone)
+    case = Case(make_pipeline(StandardScaler(), RandomForestClassifier(5)), X)
 
     result = compile_estimator(case.model, case.predictor, [])
 
     assert not isinstance(result, Compiled), result.reason
+    assert "no doubles" == result.reason

@@ -19,13 +19,12 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, SGDClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
-from sklearn.svm import SVC, LinearSVC
+from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from pushserve_sandbox.compiling.compile import Compiled, Refused, compile_estimator
@@ -188,24 +187,11 @@ WORKERS = {
         three,
         "operators of other domains",
     ),
-    "kernel": (SVC(), X, three > 0, "no tensor of the graph is equal to decision_function"),
-    "texts": (
-        make_pipeline(TfidfVectorizer(), LogisticRegression()),
-        ["good day", "bad day", "good"] * 100,
-        three,
-        "operators of other domains: com.microsoft",
-    ),
     "other boosting": (
         GradientBoostingClassifier(n_estimators=2, init=LogisticRegression()),
         X,
         three,
         "starts from another estimator",
-    ),
-    "categories": (
-        HistGradientBoostingClassifier(max_iter=2, categorical_features=[0]),
-        np.abs(WHOLE),
-        three,
-        "over categories",
     ),
 }
 

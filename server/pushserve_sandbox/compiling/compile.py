@@ -18,7 +18,8 @@ from pushserve_sandbox.compiling.thresholds import has_trees_behind_steps
 from pushserve_sandbox.compiling.trees import NotCompilable
 from pushserve_sandbox.compiling.trials import trial_rows
 from pushserve_sandbox.failure import brief, listed
-from pushserve_sandbox.onnx_model import OnnxPredictor, graph_inputs, open_session, worker_reason
+from pushserve_sandbox.onnx_checking import worker_reason
+from pushserve_sandbox.onnx_model import OnnxPredictor, graph_inputs, open_session
 from pushserve_sandbox.outputs import quiet
 from pushserve_sandbox.predictor import Predictor
 from pushserve_sandbox.signature import Layout, Signature
@@ -89,8 +90,8 @@ def _try_forms(
 def _said(error: Exception) -> str:
     """Describe an error; skl2onnx's two most frequent ones in words of our own."""
     if isinstance(error, MissingShapeCalculator | MissingConverter):
-        name = re.search(r"'<class '([\w.]+)'>'", str(error))
-        return f"skl2onnx has no converter for {name[1] if name else 'one of its steps'}"
+        name = re.search(r"'<class '(?:[\w.]+\.)?(\w+)'>'", str(error))
+        return f"there is no converter to ONNX for {name[1] if name else 'one of its steps'}"
     return brief(error)
 
 

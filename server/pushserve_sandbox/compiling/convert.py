@@ -10,7 +10,21 @@ from typing import Any, Final
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
 
-from pushserve_sandbox.compiling import ensembles, imputing, linear
+from pushserve_sandbox.compiling import (
+    arithmetic,
+    centres,
+    combining,
+    counting,
+    encoding,
+    ensembles,
+    imputing,
+    linear,
+    mixtures,
+    naive,
+    outliers,
+    targets,
+    vectors,
+)
 from pushserve_sandbox.compiling.nodes import KNOWN_ML, ML_DOMAIN
 from pushserve_sandbox.compiling.null_texts import with_null_texts
 from pushserve_sandbox.onnx_model import NULL_TEXT, NULL_TEXT_KEY
@@ -20,6 +34,22 @@ OPSET: Final = 21
 ML_OPSET: Final = 5
 """The first one that has TreeEnsemble."""
 _MATRIX: Final = "X"
+_ROOMS: Final = (
+    arithmetic,
+    centres,
+    combining,
+    counting,
+    encoding,
+    ensembles,
+    imputing,
+    linear,
+    mixtures,
+    naive,
+    outliers,
+    targets,
+    vectors,
+)
+"""What has converters of our own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +76,7 @@ def convert(estimator: Any, signature: Signature, form: Form) -> Any:
     Raises:
         Exception: whatever skl2onnx and our converters raise.
     """
-    for room in (ensembles, imputing, linear):
+    for room in _ROOMS:
         room.register()
     estimator = with_null_texts(estimator)
     number = DoubleTensorType if form.numbers == "float64" else FloatTensorType
@@ -61,6 +91,7 @@ def convert(estimator: Any, signature: Signature, form: Form) -> Any:
             initial_types=types,
             target_opset={"": OPSET, ML_DOMAIN: KNOWN_ML},
         )
+    counting.with_terms_inputs(model)
     _without_maps(model.graph)
     if any(node.op_type == "TreeEnsemble" for node in model.graph.node):
         _set_opsets(model.opset_import)

@@ -11,11 +11,15 @@ from typing import Any
 
 import numpy as np
 from onnx import TensorProto
+from skl2onnx import update_registered_converter
 from sklearn import ensemble, tree
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
+from pushserve_sandbox.compiling.categories import columns_of
+from pushserve_sandbox.compiling.category_boosting import category_source
 from pushserve_sandbox.compiling.nodes import Nodes
 from pushserve_sandbox.compiling.registering import (
+    CLASSIFIER_OPTIONS,
     add_label,
     classifier_types,
     register_converter,
@@ -44,12 +48,12 @@ def register() -> None:
         register_converter(kind, regressor_types, _forest_regressor)
     register_converter(ensemble.GradientBoostingClassifier, classifier_types, _boosting_classifier)
     register_converter(ensemble.GradientBoostingRegressor, regressor_types, _boosting_regressor)
-    register_converter(
-        ensemble.HistGradientBoostingClassifier, classifier_types, _histogram_classifier
-    )
-    register_converter(
-        ensemble.HistGradientBoostingRegressor, regressor_types, _histogram_regressor
-    )
+    for kind, types, options in (
+        (ensemble.HistGradientBoostingClassifier, classifier_types, CLASSIFIER_OPTIONS),
+        (ensemble.HistGradientBoostingRegressor, regressor_types, None),
+    ):
+        alias = f"Pushserve{kind.__name__}"
+        update_registered_converter(kind, alias, types, _convert_histogram, options=options)
 
 
 def _tree_classifier(nodes: Nodes, model: Any, source: str, outputs: Sequence[str]) -> None:
@@ -123,27 +127,25 @@ def _boosted(nodes: Nodes, model: Any, source: str) -> str:
     return _boost(nodes, _as_float32(nodes, source), base, stages)
 
 
-def _histogram_classifier(nodes: Nodes, model: Any, source: str, outputs: Sequence[str]) -> None:
-    raw = _histogram(nodes, model, source)
-    _decide(nodes, model.classes_, raw, outputs, 1.0, from_zero=False)
-
-
-def _histogram_regressor(nodes: Nodes, model: Any, source: str, outputs: Sequence[str]) -> None:
-    raw = _histogram(nodes, model, source)
-    link = type(model._loss.link).__name__  # noqa: SLF001 (there is no other way to it)
+def _convert_histogram(scope: Any, operator: Any, container: Any) -> None:
+    model, nodes = operator.raw_operator, Nodes(scope, container)
+    outputs = [item.full_name for item in operator.outputs]
+    if getattr(model, "_preprocessor", None) is None:
+        # It compares in float64, unlike the other trees.
+        source = nodes.cast(operator.inputs[0].full_name, TensorProto.DOUBLE)
+        stages = [[histogram_tree_of(item) for item in s] for s in model._predictors]  # noqa: SLF001 (there is no other way to it)
+    else:
+        source, stages = category_source(nodes, model, columns_of(nodes, operator))
+    base = np.asarray(model._baseline_prediction).reshape(-1).tolist()  # noqa: SLF001 (as above)
+    raw = _boost(nodes, source, base, stages)
+    if hasattr(model, "classes_"):
+        _decide(nodes, model.classes_, raw, outputs, 1.0, from_zero=False)
+        return
+    link = type(model._loss.link).__name__  # noqa: SLF001 (as above)
     kinds = {"IdentityLink": "Identity", "LogLink": "Exp"}
     if link not in kinds:
         raise NotCompilable(f"histogram gradient boosting with a {link}")
     nodes.add(kinds[link], [raw], outputs[0])
-
-
-def _histogram(nodes: Nodes, model: Any, source: str) -> str:
-    if getattr(model, "_preprocessor", None) is not None:
-        raise NotCompilable("histogram gradient boosting over categories")
-    base = np.asarray(model._baseline_prediction).reshape(-1).tolist()  # noqa: SLF001 (as above)
-    stages = [[histogram_tree_of(item) for item in s] for s in model._predictors]  # noqa: SLF001 (as above)
-    # It compares in float64, unlike the other trees.
-    return _boost(nodes, nodes.cast(source, TensorProto.DOUBLE), base, stages)
 
 
 def _boost(

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 
+from pushserve_sandbox.compiling.sentences import sentences
+
 _MOST: Final = 64
 _LARGE: Final = 1_000_000
 _TEXTS: Final = 200
@@ -84,6 +86,7 @@ def _keeps_order(step: Any, count: int) -> bool:
 
 def _own(estimator: Any, columns: Sequence[int], found: list[Evidence]) -> None:
     """Whatever fitted array has one column, or one list, for each column is about them."""
+    _add_sentences(estimator, columns, found)
     scale = getattr(estimator, "scale_", None)
     for name, value in vars(estimator).items():
         if name.startswith("_") or not name.endswith("_"):
@@ -100,6 +103,13 @@ def _own(estimator: Any, columns: Sequence[int], found: list[Evidence]) -> None:
         if isinstance(value, int | float | str) and not isinstance(value, bool):
             for column in columns:
                 found[column].add(np.array([value]))
+
+
+def _add_sentences(estimator: Any, columns: Sequence[int], found: list[Evidence]) -> None:
+    terms = getattr(estimator, "vocabulary_", None)
+    if isinstance(terms, dict):
+        for column in columns:
+            found[column].texts += sentences(map(str, terms), column)
 
 
 def _fits(value: Any, count: int) -> bool:

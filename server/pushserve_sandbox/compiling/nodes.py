@@ -25,15 +25,17 @@ class Nodes:
         self, kind: str, inputs: Sequence[str], output: str | None = None, **attributes: Any
     ) -> str:
         """Add a node of the standard domain with one output; give the output's name."""
-        name = output or self._scope.get_unique_variable_name(f"{kind.lower()}_out")
-        self._container.add_node(
-            kind,
-            list(inputs),
-            [name],
-            name=self._scope.get_unique_operator_name(kind),
-            **attributes,
-        )
-        return str(name)
+        return self.add_several(kind, inputs, [output], **attributes)[0]
+
+    def add_several(
+        self, kind: str, inputs: Sequence[str], outputs: Sequence[str | None], **attributes: Any
+    ) -> list[str]:
+        """Add a node with several outputs, named as given or, for None, by a name of its own."""
+        free = f"{kind.lower()}_out"
+        names = [str(o or self._scope.get_unique_variable_name(free)) for o in outputs]
+        name = self._scope.get_unique_operator_name(kind)
+        self._container.add_node(kind, list(inputs), names, name=name, **attributes)
+        return names
 
     def add_ml(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:
         """Add a node of the domain ai.onnx.ml with one output; give the output's name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -29,10 +29,11 @@ def register_converter(
     kind: type[Any],
     types: Callable[[Any], None],
     convert: Callable[[Nodes, Any, str, Sequence[str]], None],
+    options: Mapping[str, Sequence[Any]] | None = None,
 ) -> None:
     """Have estimators of a class converted by `convert(nodes, estimator, input, outputs)`.
 
-    `types` declares the types of the outputs.
+    `types` declares the types of the outputs, `options` what skl2onnx itself may ask for.
     """
 
     def converter(scope: Any, operator: Any, container: Any) -> None:
@@ -42,8 +43,8 @@ def register_converter(
         )
 
     alias = f"Pushserve{kind.__name__}"
-    options = CLASSIFIER_OPTIONS if types is classifier_types else None
-    update_registered_converter(kind, alias, types, converter, options=options)
+    asked = CLASSIFIER_OPTIONS if types is classifier_types else options
+    update_registered_converter(kind, alias, types, converter, options=asked)
 
 
 def classifier_types(operator: Any) -> None:

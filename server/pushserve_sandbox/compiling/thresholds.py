@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
+from pushserve_sandbox.compiling.category_boosting import trial_trees
 from pushserve_sandbox.compiling.evidence import branch_columns
 from pushserve_sandbox.compiling.trees import NotCompilable, Tree, histogram_tree_of, tree_of
 
@@ -72,6 +73,8 @@ def _trees(estimator: Any) -> Iterator[Tree]:
             except (NotCompilable, TypeError, IndexError):
                 continue  # it will not be compiled
             count += 1
+        elif getattr(item, "_preprocessor", None) is not None:
+            yield from trial_trees(item)
         else:
             todo.extend(
                 getattr(item, name)

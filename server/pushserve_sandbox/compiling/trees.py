@@ -62,14 +62,16 @@ def tree_of(estimator: Any, scale: float = 1.0) -> Tree:
     )
 
 
-def histogram_tree_of(predictor: Any) -> Tree:
+def histogram_tree_of(predictor: Any, *, categories: bool = False) -> Tree:
     """Read one tree of histogram gradient boosting.
 
+    Its splits on categories have no threshold; `categories` says that they are known.
+
     Raises:
-        NotCompilable: it splits on categories.
+        NotCompilable: it splits on categories, of which nobody knew.
     """
     nodes = predictor.nodes
-    if bool(np.any(nodes["is_categorical"][nodes["is_leaf"] == 0])):
+    if not categories and bool(np.any(nodes["is_categorical"][nodes["is_leaf"] == 0])):
         raise NotCompilable("histogram gradient boosting that splits on categories")
     leaf = nodes["is_leaf"].astype(bool)
     return Tree(
