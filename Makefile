@@ -47,7 +47,7 @@ bench-peers: setup system-h2load ## measure beside MLServer, PyTriton and grpcio
 	@$(BIN)/python benchmarks/peers.py $(ARGS)
 
 lock: ## resolve requirements.lock anew
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group dev pyproject.toml \
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group dev --extra boosting pyproject.toml \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --output-file requirements.lock
 
 system-postgres: ## install PostgreSQL's server programs (Debian), which some tests need
