@@ -10,7 +10,7 @@ from typing import Any, Final
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
 
-from pushserve_sandbox.compiling import ensembles, imputing, linear
+from pushserve_sandbox.compiling import boosters, ensembles, imputing, linear
 from pushserve_sandbox.compiling.nodes import KNOWN_ML, ML_DOMAIN
 from pushserve_sandbox.compiling.null_texts import with_null_texts
 from pushserve_sandbox.onnx_model import NULL_TEXT, NULL_TEXT_KEY
@@ -46,7 +46,7 @@ def convert(estimator: Any, signature: Signature, form: Form) -> Any:
     Raises:
         Exception: whatever skl2onnx and our converters raise.
     """
-    for room in (ensembles, imputing, linear):
+    for room in (boosters, ensembles, imputing, linear):
         room.register()
     estimator = with_null_texts(estimator)
     number = DoubleTensorType if form.numbers == "float64" else FloatTensorType
