@@ -37,9 +37,9 @@ def booster_trees(estimator: Any) -> list[Tree]:
     Raises:
         NotCompilable: no graph is made of them.
     """
-    if isinstance(estimator, _kinds("xgboost", sum(_XGBOOST, ()))):
+    if isinstance(estimator, _kinds("xgboost", (*_XGBOOST[0], *_XGBOOST[1]))):
         return read_xgboost(estimator).trees
-    if isinstance(estimator, _kinds("lightgbm", sum(_LIGHTGBM, ()))):
+    if isinstance(estimator, _kinds("lightgbm", (*_LIGHTGBM[0], *_LIGHTGBM[1]))):
         return read_lightgbm(estimator).trees
     return []
 

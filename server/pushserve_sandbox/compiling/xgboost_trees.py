@@ -7,7 +7,6 @@ float32, that is `x <= the next smaller float32`, which is the threshold that tr
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -116,7 +115,7 @@ def _base(learner: Mapping[str, Any], link: str) -> NDArray[np.float32]:
     width = max(int(found["num_class"]), int(found["num_target"]), 1)
     scores = np.atleast_1d(np.array(json.loads(found["base_score"]), np.float32))
     if link == "logistic":
-        scores = np.array([-math.log(1 / float(score) - 1) for score in scores])
+        scores = -np.log((1 / scores - 1).astype(np.float64))
     elif link == "exponential":
         scores = np.log(scores.astype(np.float64))
     return np.broadcast_to(scores.astype(np.float32), width)
