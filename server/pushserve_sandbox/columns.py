@@ -14,6 +14,7 @@ from sklearn.utils import get_tags
 from pushserve_sandbox.signature import DType
 
 CATEGORIES_LIMIT: Final = 1_000
+_XGBOOST_TYPES: Final = {"int": DType.INT64, "i": DType.BOOL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,9 @@ def _own(estimator: Any, branch: str) -> list[Known]:
     means = getattr(estimator, "mean_", statistics)
     if isinstance(means, np.ndarray) and means.ndim == 1 and means.dtype.kind == "f":
         return [_of_values([value], branch, sure=False) for value in means.tolist()]
+    types = getattr(getattr(estimator, "_Booster", None), "feature_types", None)
+    if types:  # XGBoost remembers a data frame's
+        return [Known(_XGBOOST_TYPES.get(name), branch=branch) for name in types]
     if takes_texts(estimator):
         words = sorted(getattr(estimator, "vocabulary_", None) or ["text"])
         return [Known(DType.STRING, tuple(str(word) for word in words[:3]), branch=branch)]
