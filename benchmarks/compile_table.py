@@ -1,14 +1,17 @@
 """Writes docs/compile.md: which of scikit-learn's estimators compile, and why others do not.
 
-python benchmarks/compile_table.py [docs/compile.md]
+python benchmarks/compile_table.py [docs/compile.md] [--only "XGBoost and LightGBM"]
+
+With --only, one section is made anew, and the others stay.
 """
 
 from __future__ import annotations
 
+import argparse
 import platform
-import sys
 import warnings
 from collections.abc import Callable, Iterator
+from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ import onnxruntime
 import pandas as pd
 import skl2onnx
 import sklearn
+from compile_boosters import boosted
 from sklearn.base import clone, is_regressor
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import make_classification
@@ -63,10 +67,25 @@ KINDS = {
 def main() -> None:
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
-    path = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/compile.md")
-    sections = [(title, list(rows())) for title, rows in SECTIONS.items()]
-    path.write_text("\n".join(page(sections)) + "\n")
-    print(f"wrote {path}")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("path", nargs="?", type=Path, default=Path("docs/compile.md"))
+    parser.add_argument("--only", choices=SECTIONS)
+    given = parser.parse_args()
+    if given.only:
+        text = with_section(given.path.read_text(), given.only)
+    else:
+        sections = [(title, list(rows())) for title, rows in SECTIONS.items()]
+        text = "\n".join(page(sections)) + "\n"
+    given.path.write_text(text)
+    print(f"wrote {given.path}")
+
+
+def with_section(text: str, title: str) -> str:
+    """Give the page with one section made anew, at its place among the others."""
+    head, *rest = text.rstrip("\n").split("\n\n## ")
+    sections = {item.partition(" (")[0]: item for item in rest}
+    sections[title] = "\n".join(section(title, list(SECTIONS[title]()))).removeprefix("\n## ")
+    return "\n\n## ".join([head, *(sections[name] for name in SECTIONS if name in sections)]) + "\n"
 
 
 def page(sections: list[tuple[str, list[tuple[str, str, str]]]]) -> Iterator[str]:
@@ -81,12 +100,19 @@ def page(sections: list[tuple[str, list[tuple[str, str, str]]]]) -> Iterator[str
         "class may fare otherwise, and its version's `engine_reason` says how."
     )
     for title, rows in sections:
-        count = sum(1 for row in rows if row[1].startswith("ONNX"))
-        yield f"\n## {title} ({count} of {len(rows)})\n"
-        yield "| estimator | engine | why |"
-        yield "|---|---|---|"
-        for row in rows:
-            yield "| " + " | ".join(item.replace("|", "\\|") for item in row) + " |"
+        yield from section(title, rows)
+
+
+def section(title: str, rows: list[tuple[str, str, str]]) -> Iterator[str]:
+    count = sum(1 for row in rows if row[1].startswith("ONNX"))
+    yield f"\n## {title} ({count} of {len(rows)})\n"
+    if title == BOOSTERS and rows:
+        versions = [f"{name} {metadata.version(name)}" for name in ("xgboost-cpu", "lightgbm")]
+        yield f"With {' and '.join(versions)}.\n"
+    yield "| estimator | engine | why |"
+    yield "|---|---|---|"
+    for row in rows:
+        yield "| " + " | ".join(item.replace("|", "\\|") for item in row) + " |"
 
 
 def estimators(kind: str) -> Iterator[tuple[str, str, str]]:
@@ -173,10 +199,16 @@ def pipelines() -> Iterator[tuple[str, str, str]]:
         yield tried(name, fitted_on(vectorizer, LogisticRegression(), TEXTS))
 
 
+def boosters() -> Iterator[tuple[str, str, str]]:
+    if util.find_spec("xgboost") and util.find_spec("lightgbm"):
+        yield from (tried(name, model) for name, model in boosted(X, Y, FRAME))
+
+
 def fitted_on(first: Any, last: Any, data: Any) -> Any:
     return make_pipeline(first, last).fit(data, Y.astype(float) if is_regressor(last) else Y)
 
 
+BOOSTERS = "XGBoost and LightGBM"
 INTRODUCTION = """
 When a model is built, it is converted to an ONNX graph, in float64 where the operators allow
 it, else in float32. The graph is then compared with scikit-learn's own answers: on the
@@ -193,9 +225,14 @@ repository runs. Any other is served by scikit-learn in a worker; `pushserve get
 does not pass. Outputs that are not given by default (`decision_function`, `apply`, …) and that
 the graph lacks are left out; the reason names them. A row that scikit-learn refuses, such as a
 value that float32 cannot hold before trees, is not compared.
+
+Where they are installed (`pushserve[boosting]`), XGBoost's and LightGBM's models are compared with
+these packages' own answers in the same way. XGBoost adds leaves in float32 and so does its graph,
+to the same bits; what it makes of the sums by exp may be one float32 off.
 """
 SECTIONS: dict[str, Callable[[], Iterator[tuple[str, str, str]]]] = {
     "Pipelines": pipelines,
+    BOOSTERS: boosters,
     **{
         title: (lambda kind=kind: estimators(kind))  # type: ignore[misc]
         for kind, title in KINDS.items()
