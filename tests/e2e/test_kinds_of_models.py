@@ -75,12 +75,16 @@ KINDS = {
 
 UNSPACED = models.iris_frame().rename(columns=lambda name: name.replace(" ", "_"))
 """LightGBM forgets the spaces in names."""
+CATEGORIES = UNSPACED.assign(
+    size=pd.Categorical(np.where(UNSPACED.iloc[:, 2] > 4, "large", "small"))
+)
 # By a package of their own: its name, the model, the rows, and the engine.
 BOOSTED = {
     "xgboost": ("xgboost", lambda xgboost: xgboost.XGBClassifier(n_estimators=5, n_jobs=4).fit(models.iris_frame(), Y), models.iris_frame(), "onnx"),
     "xgboost, scaled": ("xgboost", lambda xgboost: make_pipeline(StandardScaler(), xgboost.XGBRegressor(n_estimators=5)).fit(DIABETES.data, DIABETES.target), DIABETES.data, "onnx"),
     "xgboost that drops trees": ("xgboost", lambda xgboost: xgboost.XGBClassifier(n_estimators=5, n_jobs=4, booster="dart", rate_drop=0.5).fit(X, Y), X, "worker"),
     "lightgbm": ("lightgbm", lambda lightgbm: lightgbm.LGBMClassifier(n_estimators=5, n_jobs=4, verbose=-1).fit(UNSPACED, NAMES), UNSPACED, "onnx"),
+    "lightgbm of categories": ("lightgbm", lambda lightgbm: lightgbm.LGBMClassifier(n_estimators=5, verbose=-1).fit(CATEGORIES, NAMES), CATEGORIES, "worker"),
     "lightgbm's linear trees": ("lightgbm", lambda lightgbm: lightgbm.LGBMRegressor(n_estimators=5, n_jobs=4, verbose=-1, linear_tree=True).fit(DIABETES.data, DIABETES.target), DIABETES.data, "worker"),
 }  # fmt: skip
 
