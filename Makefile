@@ -52,7 +52,7 @@ bench-soak: setup ## mixed load for 10 minutes with a new version every 2 s (MIN
 	@$(BIN)/python benchmarks/soak.py --minutes $(MINUTES) $(ARGS)
 
 lock: ## resolve requirements.lock anew
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group dev pyproject.toml \
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group dev --extra boosting pyproject.toml \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --output-file requirements.lock
 
 system-postgres: ## install PostgreSQL's server programs (Debian), which some tests need
