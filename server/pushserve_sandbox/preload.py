@@ -75,12 +75,24 @@ def preload() -> None:
                 if name not in OPTIONAL:
                     log.warning("%s is not there: %s", name, error)
     gc.enable()
+    _find_libraries_without_files()
     threads = list(Path("/proc/self/task").iterdir())
     if len(threads) != 1:
         raise RuntimeError(
             f"{len(threads)} threads run after the imports; forking needs exactly one "
             "(are OMP_NUM_THREADS=1 and ORT_DISABLE_TELEMETRY=1 set?)"
         )
+
+
+def _find_libraries_without_files() -> None:
+    """Have threadpoolctl, by which KMeans and others bound threads, ask the loader for libraries.
+
+    From 3.8 on it reads /proc/self/maps instead, which no job may. What it avoids by that are
+    deadlocks between threads, and a job has one.
+    """
+    threadpoolctl = importlib.import_module("threadpoolctl")
+    if hasattr(threadpoolctl, "_HAS_PROCFS"):
+        threadpoolctl._HAS_PROCFS = False  # noqa: SLF001 (there is no other way to say so)
 
 
 @contextmanager

@@ -4,18 +4,21 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import make_classification
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from pushserve_sandbox.compiling.compile import Compiled, Differs, compile_estimator, judged
 from pushserve_sandbox.compiling.convert import Form, convert
+from pushserve_sandbox.compiling.evidence import collect
 from pushserve_sandbox.compiling.finishing import finish
 from pushserve_sandbox.compiling.parity import ask
-from pushserve_sandbox.compiling.thresholds import threshold_rows
+from pushserve_sandbox.compiling.thresholds import has_trees_behind_steps, threshold_rows
 from pushserve_sandbox.compiling.trees import NotCompilable
 from pushserve_sandbox.compiling.trials import trial_rows
 from pushserve_sandbox.inspection import inspect_estimator
@@ -156,3 +159,30 @@ def test_steps_in_float32_before_trees_are_not_tried(monkeypatch):
 
     assert not isinstance(result, Compiled), result.reason
     assert "no doubles" == result.reason
+
+
+def test_trial_rows_look_inside_of_what_is_made_of_others():
+    """Scalers and thresholds in a vote, and behind a changed target, get rows as others do."""
+    inner = make_pipeline(StandardScaler(), DecisionTreeClassifier(max_depth=3, random_state=0))
+    vote = VotingClassifier([("one", inner)]).fit(X + 1000, y)
+    changed = TransformedTargetRegressor(
+        make_pipeline(StandardScaler(), DecisionTreeRegressor(max_depth=3))
+    ).fit(X + 1000, y)
+    for model in (vote, changed):
+        plain = model.estimators_[0] if model is vote else model.regressor_
+        seen = plain[0].transform(threshold_rows(model, 5, 40, np.random.default_rng(0)))
+        tree = plain[1].tree_
+        nodes = np.flatnonzero(tree.children_left >= 0)
+        near = [np.isclose(seen[:, tree.feature[n]], tree.threshold[n], 1e-6).any() for n in nodes]
+
+        assert all(near)
+        assert has_trees_behind_steps(model)
+        assert 900 < collect(model, 5)[0].numbers[0]
+
+
+def test_trial_texts_look_inside_of_a_vote():
+    inner = make_pipeline(CountVectorizer(), LogisticRegression())
+    texts = ["strange zebra" if label else "plain horse" for label in y]
+    vote = VotingClassifier([("one", inner)]).fit(texts, y)
+
+    assert any("zebra" in text for text in collect(vote, 1)[0].texts)

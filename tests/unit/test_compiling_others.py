@@ -21,6 +21,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import (
     FixedThresholdClassifier,
     GridSearchCV,
+    RandomizedSearchCV,
     TunedThresholdClassifierCV,
 )
 from sklearn.multiclass import OneVsRestClassifier
@@ -60,6 +61,10 @@ MODELS = {
     "searched votes": (
         GridSearchCV(VotingClassifier(PAIR, voting="soft"), {"weights": [[1, 1], [1, 2]]}, cv=2),
         three,
+    ),
+    "random search": (
+        RandomizedSearchCV(PAIR[0][1], {"logisticregression__C": [0.1, 1.0]}, n_iter=2, cv=2),
+        NAMES,
     ),
     "fixed threshold": (FixedThresholdClassifier(LogisticRegression(), threshold=0.3), three > 0),
     "of the first class": (

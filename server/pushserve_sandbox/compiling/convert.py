@@ -80,7 +80,7 @@ def convert(estimator: Any, signature: Signature, form: Form) -> Any:
     """
     for room in _ROOMS:
         room.register()
-    estimator = with_null_texts(estimator)
+    estimator = with_null_texts(_answering(estimator))
     number = DoubleTensorType if form.numbers == "float64" else FloatTensorType
     if form.joined:
         types = [(_MATRIX, number([None, len(signature.inputs)]))]
@@ -99,6 +99,13 @@ def convert(estimator: Any, signature: Signature, form: Form) -> Any:
         _set_opsets(model.opset_import)
     model.metadata_props.add(key=NULL_TEXT_KEY, value=NULL_TEXT)
     return model
+
+
+def _answering(estimator: Any) -> Any:
+    """Give the estimator that answers, of a search of any kind."""
+    while hasattr(estimator, "best_estimator_"):
+        estimator = estimator.best_estimator_
+    return estimator
 
 
 def _type(feature: Feature, number: Any) -> Any:

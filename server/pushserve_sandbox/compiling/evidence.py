@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 
+from pushserve_sandbox.compiling.inside import inner_estimators
 from pushserve_sandbox.compiling.sentences import sentences
 
 _MOST: Final = 64
@@ -66,6 +67,14 @@ def _walk(estimator: Any, columns: Sequence[int], found: list[Evidence]) -> None
         _walk(estimator.best_estimator_, columns, found)
     elif estimator is not None and not isinstance(estimator, str):
         _own(estimator, columns, found)
+        _walk_inside(estimator, columns, found)
+
+
+def _walk_inside(estimator: Any, columns: Sequence[int], found: list[Evidence]) -> None:
+    """Go on to the estimators inside that take the same columns."""
+    for inner in inner_estimators(estimator):
+        if getattr(inner, "n_features_in_", len(columns)) == len(columns):
+            _walk(inner, columns, found)
 
 
 def branch_columns(transformer: Any, name: str) -> list[int]:

@@ -18,19 +18,39 @@ from sklearn.pipeline import Pipeline
 from pushserve_sandbox.compiling.boosters import booster_trees
 from pushserve_sandbox.compiling.category_boosting import trial_trees
 from pushserve_sandbox.compiling.evidence import branch_columns
+from pushserve_sandbox.compiling.inside import ways
 from pushserve_sandbox.compiling.trees import NotCompilable, Tree, histogram_tree_of, tree_of
 
 _TREES: Final = 100
+_WAYS: Final = 4
+_INSIDE: Final = (
+    *("estimators_", "estimator_", "regressor_", "calibrated_classifiers_", "_predictors"),
+    "estimator",  # a calibrated classifier's
+)
 Matrix = NDArray[np.float64]
 
 
 def threshold_rows(estimator: Any, columns: int, sites: int, random: np.random.Generator) -> Matrix:
     """Make rows [n, columns] for up to `sites` thresholds; NaN where any value will do."""
-    steps, last = _split(estimator)
-    trees = list(_trees(last))
+    found = [(steps, last, list(_trees(last))) for steps, last in ways(estimator)]
+    found = [way for way in found if any(not tree.is_leaf[0] for tree in way[2])][:_WAYS]
+    parts = [
+        _rows_on_way(steps, last, trees, (columns, max(sites // len(found), 1)), random)
+        for steps, last, trees in found
+    ]
+    return np.concatenate([np.empty((0, columns)), *parts])
+
+
+def _rows_on_way(
+    steps: Sequence[Any],
+    last: Any,
+    trees: Sequence[Tree],
+    size: tuple[int, int],
+    random: np.random.Generator,
+) -> Matrix:
+    """Make rows for some number of thresholds; `size` is that of the columns, and that number."""
+    columns, sites = size
     splits = [tree for tree in trees if not tree.is_leaf[0]]
-    if not splits:
-        return np.empty((0, columns))
     width = 1 + max(int(tree.feature.max()) for tree in splits)
     width = max(width, int(getattr(last, "n_features_in_", width)))
     rows = [
@@ -42,21 +62,7 @@ def threshold_rows(estimator: Any, columns: int, sites: int, random: np.random.G
 
 def has_trees_behind_steps(estimator: Any) -> bool:
     """Whether trees see numbers that other steps have computed."""
-    steps, last = _split(estimator)
-    return bool(steps) and next(_trees(last), None) is not None
-
-
-def _split(estimator: Any) -> tuple[list[Any], Any]:
-    """Give the steps before the last one, and that one."""
-    steps: list[Any] = []
-    while True:
-        if isinstance(estimator, Pipeline):
-            steps += [step for _, step in estimator.steps[:-1]]
-            estimator = estimator.steps[-1][1]
-        elif hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        else:
-            return steps, estimator
+    return any(bool(steps) and any(True for _ in _trees(last)) for steps, last in ways(estimator))
 
 
 def _trees(estimator: Any) -> Iterator[Tree]:
@@ -75,8 +81,8 @@ def _trees(estimator: Any) -> Iterator[Tree]:
                 continue  # it will not be compiled
             yield from trees
             count += len(trees)
-            names = () if trees else ("estimators_", "estimator_", "_predictors")
-            todo.extend(getattr(item, name) for name in names if hasattr(item, name))
+            if not trees:
+                todo.extend(getattr(item, name) for name in _INSIDE if hasattr(item, name))
 
 
 def _own_trees(item: Any) -> list[Tree]:
