@@ -90,7 +90,7 @@ def _find_libraries_without_files() -> None:
     From 3.8 on it reads /proc/self/maps instead, which no job may. What it avoids by that are
     deadlocks between threads, and a job has one.
     """
-    threadpoolctl = importlib.import_module("threadpoolctl")
+    threadpoolctl: Any = importlib.import_module("threadpoolctl")
     if hasattr(threadpoolctl, "_HAS_PROCFS"):
         threadpoolctl._HAS_PROCFS = False  # noqa: SLF001 (there is no other way to say so)
 
