@@ -4,9 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STUBS  := protos/pushserve/v1/model_service_pb2
 TESTS  ?= tests
+MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check protos bench bench-peers lock system-postgres system-h2load clean
+.PHONY: help setup run test check protos bench bench-peers bench-soak lock system-postgres system-h2load clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{split($$1, t, ":"); printf "  make %-16s %s\n", t[1], $$2}'
@@ -27,6 +28,7 @@ run: setup ## start server and webhook, take an example live, say what to try (A
 	@$(BIN)/python examples/demo.py $(ARGS)
 
 test: setup system-postgres ## run the tests (TESTS=tests/unit for some of them)
+	@$(BIN)/python -m compileall -q protos server webhook clients
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --quiet $(TESTS)
 
 check: setup ## ruff, mypy, stubs fresh, buf lint
@@ -40,14 +42,17 @@ protos: setup ## make the stubs from the .proto files anew
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=protos --grpc_python_out=protos \
 	  --mypy_out=quiet:protos --mypy_grpc_out=quiet:protos protos/pushserve/v1/*.proto
 
-bench: setup system-h2load ## measure Predict and push-to-served, all in one run
+bench: setup system-h2load ## measure every figure of one machine, under 10 minutes (ARGS="--parts predict push")
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
 bench-peers: setup system-h2load ## measure beside MLServer, PyTriton and grpcio by hand (ARGS="--peers mlserver")
 	@$(BIN)/python benchmarks/peers.py $(ARGS)
 
+bench-soak: setup ## mixed load for 10 minutes with a new version every 2 s (MINUTES=2)
+	@$(BIN)/python benchmarks/soak.py --minutes $(MINUTES) $(ARGS)
+
 lock: ## resolve requirements.lock anew
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group dev pyproject.toml \
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group dev --extra boosting pyproject.toml \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --output-file requirements.lock
 
 system-postgres: ## install PostgreSQL's server programs (Debian), which some tests need

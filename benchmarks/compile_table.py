@@ -1,15 +1,18 @@
 """Writes docs/compile.md: which of scikit-learn's estimators compile, and why others do not.
 
-python benchmarks/compile_table.py [docs/compile.md]
+python benchmarks/compile_table.py [docs/compile.md] [--only "XGBoost and LightGBM"]
+
+With --only, one section is made anew, and the others stay.
 """
 
 from __future__ import annotations
 
+import argparse
 import platform
 import re
-import sys
 import warnings
 from collections.abc import Callable, Iterator
+from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,8 @@ import numpy as np
 import onnxruntime
 import skl2onnx
 import sklearn
-from compile_models import NOT_ROWS, fitted, pipelines
+from compile_boosters import boosted
+from compile_models import FRAME, NOT_ROWS, X, Y, fitted, pipelines
 from sklearn.utils import all_estimators
 
 from pushserve_sandbox.compiling.compile import Compiled, compile_estimator
@@ -37,10 +41,27 @@ Row = tuple[str, str, str]
 def main() -> None:
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
-    path = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/compile.md")
-    sections = [(title, [told(row) for row in rows()]) for title, rows in SECTIONS.items()]
-    path.write_text("\n".join(page(sections)) + "\n")
-    print(f"wrote {path}")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("path", nargs="?", type=Path, default=Path("docs/compile.md"))
+    parser.add_argument("--only", choices=SECTIONS)
+    given = parser.parse_args()
+    if given.only:
+        text = with_section(given.path.read_text(), given.only)
+    else:
+        sections = [(title, [told(row) for row in rows()]) for title, rows in SECTIONS.items()]
+        text = "\n".join(page(sections)) + "\n"
+    given.path.write_text(text)
+    print(f"wrote {given.path}")
+
+
+def with_section(text: str, title: str) -> str:
+    """Give the page with one section made anew, at its place among the others."""
+    head, *rest = text.rstrip("\n").split("\n\n## ")
+    sections = {item.partition(" (")[0]: item for item in rest}
+    sections[title] = "\n".join(
+        section(title, [told(row) for row in SECTIONS[title]()])
+    ).removeprefix("\n## ")
+    return "\n\n## ".join([head, *(sections[name] for name in SECTIONS if name in sections)]) + "\n"
 
 
 def told(row: Row) -> Row:
@@ -60,13 +81,20 @@ def page(sections: list[tuple[str, list[Row]]]) -> Iterator[str]:
         "class may fare otherwise, and its version's `engine_reason` says how."
     )
     for title, rows in sections:
-        served = [row for row in rows if row[1] != NOT_SERVED]
-        count = sum(1 for row in rows if row[1].startswith("ONNX"))
-        yield f"\n## {title} ({count} of {len(served)} that can be served)\n"
-        yield "| estimator | engine | why |"
-        yield "|---|---|---|"
-        for row in rows:
-            yield "| " + " | ".join(item.replace("|", "\\|") for item in row) + " |"
+        yield from section(title, rows)
+
+
+def section(title: str, rows: list[Row]) -> Iterator[str]:
+    served = [row for row in rows if row[1] != NOT_SERVED]
+    count = sum(1 for row in rows if row[1].startswith("ONNX"))
+    yield f"\n## {title} ({count} of {len(served)} that can be served)\n"
+    if title == BOOSTERS and rows:
+        versions = [f"{name} {metadata.version(name)}" for name in ("xgboost-cpu", "lightgbm")]
+        yield f"With {' and '.join(versions)}.\n"
+    yield "| estimator | engine | why |"
+    yield "|---|---|---|"
+    for row in rows:
+        yield "| " + " | ".join(item.replace("|", "\\|") for item in row) + " |"
 
 
 def estimators(kind: str) -> Iterator[Row]:
@@ -110,6 +138,12 @@ def short(reason: str) -> str:
     return reason if len(reason) <= 120 else f"{reason[:119].rstrip()}…"
 
 
+def boosters() -> Iterator[Row]:
+    if util.find_spec("xgboost") and util.find_spec("lightgbm"):
+        yield from (tried(name, model) for name, model in boosted(X, Y, FRAME))
+
+
+BOOSTERS = "XGBoost and LightGBM"
 INTRODUCTION = """
 When a model is built, it is converted to an ONNX graph, in float64 where the operators allow
 it, else in float32. The graph is then compared with scikit-learn's own answers: on the
@@ -126,10 +160,15 @@ repository runs. Any other is served by scikit-learn in a worker; `pushserve get
 does not pass. Outputs that are not given by default (`decision_function`, `apply`, …) and that
 the graph lacks are left out; the reason names them. A row that scikit-learn refuses, such as a
 value that float32 cannot hold before trees, is not compared.
+
+Where they are installed (`pushserve[boosting]`), XGBoost's and LightGBM's models are compared with
+these packages' own answers in the same way. XGBoost adds leaves in float32 and so does its graph,
+to the same bits; what it makes of the sums by exp may be one float32 off.
 """
 NOT_SERVED = "not served"
 SECTIONS: dict[str, Callable[[], Iterator[Row]]] = {
     "Pipelines": lambda: (tried(name, model) for name, model in pipelines()),
+    BOOSTERS: boosters,
     **{
         title: (lambda kind=kind: estimators(kind))  # type: ignore[misc]
         for kind, title in KINDS.items()

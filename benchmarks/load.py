@@ -50,8 +50,11 @@ def run(
     *,
     callers: int,
     seconds: float,
+    messages: int = 1,
 ) -> Load:
     """Call `method` ("package.Service/Method") with one message, again and again.
+
+    `messages` are how many times a call brings it, where the method takes a stream.
 
     Each caller has a connection of its own, and sends when the last call was answered.
     h2load counts HTTP 200 as success, which a gRPC error is as well: compare `reply_bytes`
@@ -59,7 +62,7 @@ def run(
     """
     with tempfile.TemporaryDirectory() as folder:
         body, log = Path(folder, "body"), Path(folder, "log")
-        body.write_bytes(frame(message))
+        body.write_bytes(frame(message) * messages)
         command = [
             "h2load", f"--clients={callers}", "--threads=1", "--max-concurrent-streams=1",
             f"--duration={round((WARM_UP + seconds) * 1000)}ms",

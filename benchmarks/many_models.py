@@ -6,7 +6,7 @@ the registry's own steps, from Register to READY, as models of other folders of 
 repository. Registering 1,000 folders would measure 1,000 builds.
 
 The two servers are started in turn, `--rounds` times; figures are medians with the smallest
-and the largest, the last column is the ratio of the medians.
+and the largest, the last column is the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest import mock
 
+import footprint
 import grpc
-import load
 import models
 import processes
-import run
 import wires
+from progress import Clock
+from subjects import Subject
 
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve.v1 import model_service_pb2_grpc as pb_grpc
@@ -39,51 +41,66 @@ from pushserve_server.domain.records import Version
 from pushserve_server.domain.states import DeploymentState
 from pushserve_server.registry import Registry
 
+SERVED = [("logistic", "onnx")]
 FIRST = "logistic-onnx"
 OWNER = "bench"
 FIRST_CALLS = 20
 """Models that are called for the first time in each round."""
 
 
+FIGURES = {
+    "start": "start to first answer, s",
+    "list": "List, a page of 10, p50 us",
+    "predict": "Predict, one model, p50 us",
+    "memory": "PSS MiB after load",
+}
+"""What goes into the summary of `make bench`."""
+
+
 def main() -> None:
     options = read_options()
-    print(f"{os.cpu_count()} cores, {options.frontends} frontends, {options.rounds} rounds; "
-          "logistic regression as a graph of its own for each model")  # fmt: skip
-    figures: dict[tuple[str, int], list[float]] = defaultdict(list)
+    print(f"{os.cpu_count()} cores, {options.frontends} frontends, {options.rounds} rounds")
     with tempfile.TemporaryDirectory(prefix="pushserve-many-") as folder:
-        roots = {count: Path(folder, str(count)) for count in options.models}
-        for count, root in roots.items():
-            begun = time.monotonic()
-            prepare(root, count, options)
-            print(f"{count:,} models are prepared: {time.monotonic() - begun:.0f} s", flush=True)
-        for _ in range(options.rounds):
-            for count, root in roots.items():
-                for figure, value in measure(root, count, options).items():
-                    figures[figure, count].append(value)
-    show(figures, options.models)
+        measure(Path(folder), options, Clock(options.minutes))
 
 
-def read_options() -> argparse.Namespace:
+def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--models", type=int, nargs="+", default=[10, 1000])
     parser.add_argument("--frontends", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=9.5, help="no round goes beyond them")
     parser.add_argument("--seconds", type=float, default=3.0, help="of Predict, one caller")
     parser.add_argument("--calls", type=int, default=200, help="of List")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def measure(folder: Path, options: argparse.Namespace, clock: Clock) -> dict[str, list[float]]:
+    """Print the table; give the summary's figures: the most models against the fewest."""
+    figures: dict[tuple[str, int], list[float]] = defaultdict(list)
+    roots = {count: folder / f"models-{count}" for count in options.models}
+    for count, root in roots.items():
+        clock.say(f"preparing {count:,} models")
+        prepare(root, count, options)
+    for _ in clock.rounds(options.rounds, "many models"):
+        for count, root in roots.items():
+            for figure, value in once(root, count, options).items():
+                figures[figure, count].append(value)
+    show(figures, options.models)
+    return {f"many {key}": ratios(figures, of, options.models) for key, of in FIGURES.items()}
 
 
 def prepare(root: Path, count: int, options: argparse.Namespace) -> None:
     """Push one model and make the others from it; the server is down afterwards."""
-    root.mkdir()
-    url = processes.repository(root, FIRST, models.files("logistic", "onnx"))
-    with (
-        processes.pushserve(root, options.frontends) as (address, _),
-        grpc.insecure_channel(address) as channel,
-    ):
-        run.deploy(pb_grpc.ModelServiceStub(channel), url)
+    (url,) = footprint.push(root, SERVED, options.frontends)
+    # Copies need not survive a power cut: without syncing them this takes half the time.
+    with mock.patch.object(os, "fsync"):
+        add_copies(root, url, count)
+
+
+def add_copies(root: Path, url: str, count: int) -> None:
     registry = Registry.open(f"sqlite:///{root / 'data' / 'registry.sqlite3'}")
     try:
         bundles = Bundles(root / "data" / "bundles")
@@ -130,31 +147,27 @@ def add_model(registry: Registry, url: str, i: int, first: Version, digest: str)
     registry.finish(taken.id, OWNER, "benchmark", now)
 
 
-def measure(root: Path, count: int, options: argparse.Namespace) -> dict[str, float]:
+def once(root: Path, count: int, options: argparse.Namespace) -> dict[str, float]:
+    """Start a server and measure it."""
     found: dict[str, float] = {}
     wire = wires.pushserve("onnx")
-    _, rows = models.MODELS["logistic"]()
-    message = wire.request("logistic", rows[0])
-    begun = time.monotonic()
     with (
-        processes.pushserve(root, options.frontends) as (address, pid),
-        grpc.insecure_channel(address) as channel,
+        footprint.started(root, SERVED, options.frontends) as running,
+        grpc.insecure_channel(running.address) as channel,
     ):
         stub = pb_grpc.ModelServiceStub(channel)
         await_models(stub, count)
-        wire.ask(address, "logistic")
-        found["start to first answer, s"] = time.monotonic() - begun
-        found["PSS MiB after start"] = processes.memory(processes.tree(pid)) / 2**20
+        found["start to first answer, s"] = running.start
+        found["PSS MiB after start"] = processes.memory(processes.tree(running.pid)) / 2**20
         pages = pb.ListRequest(page_size=10)
         found["List, a page of 10, p50 us"] = p50(options.calls, lambda: stub.List(pages))
         found["Get, p50 us"] = p50(options.calls, lambda: stub.Get(pb.GetRequest(model=FIRST)))
-        result = load.run(address, wire.method, message, callers=1, seconds=options.seconds)
-        assert result.reply_bytes >= len(load.frame(wire.ask(address, "logistic"))), result
+        result = Subject.of(FIRST, running, wire).measure("logistic", 1, options.seconds)
         found["Predict, one model, p50 us"] = result.p50
-        request = pb.PredictRequest.FromString(message)
+        request = pb.PredictRequest.FromString(wire.request("logistic", models.rows("logistic", 1)))
         found["Predict, a model's first, p50 us"] = first_calls(stub, request, count)
         found["Predict, any model, p50 us"] = any_model(stub, request, count, options.calls)
-        found["PSS MiB after load"] = processes.memory(processes.tree(pid)) / 2**20
+        found["PSS MiB after load"] = processes.memory(processes.tree(running.pid)) / 2**20
     return found
 
 
@@ -216,15 +229,22 @@ def answered(stub: pb_grpc.ModelServiceStub, request: pb.PredictRequest) -> None
 
 
 def show(figures: dict[tuple[str, int], list[float]], counts: list[int]) -> None:
-    print(f"\n{'':34}" + "".join(f"{f'{count:,} models':>26}" for count in counts) + "     ratio")
+    print(f"\n{'':34}" + "".join(f"{f'{count:,} models':>28}" for count in counts) + "     ratio")
     for figure in dict.fromkeys(figure for figure, _ in figures):
         line = f"{figure:34}"
-        medians = []
         for count in counts:
             values = figures[figure, count]
-            medians.append(statistics.median(values))
-            line += f"{f'{medians[-1]:,.1f} ({min(values):,.1f}-{max(values):,.1f})':>26}"
-        print(f"{line} {medians[-1] / medians[0]:9.2f}")
+            median = statistics.median(values)
+            line += f"{f'{median:,.1f} ({min(values):,.1f}-{max(values):,.1f})':>28}"
+        print(f"{line} {statistics.median(ratios(figures, figure, counts)):9.2f}")
+
+
+def ratios(
+    figures: dict[tuple[str, int], list[float]], figure: str, counts: list[int]
+) -> list[float]:
+    """Give each round's ratio of the last count to the first."""
+    few, many = (figures[figure, count] for count in (counts[0], counts[-1]))
+    return [b / a for a, b in zip(few, many, strict=True)]
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ import joblib
 import models
 import processes
 import wires
+from subjects import Running
 
 CACHE = Path(__file__).resolve().parent.parent / ".bench"
 SCRIPTS = Path(__file__).with_name("peers")
@@ -51,15 +52,6 @@ class Peer:
     wire: wires.Wire
     command: Callable[[Path, Path, list[int]], list[str]]
     requirements: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Running:
-    """A server that has answered for both models; `start` is how long that took, in seconds."""
-
-    address: str
-    pid: int
-    start: float
 
 
 def _mlserver(
@@ -166,7 +158,7 @@ def started(peer: Peer, python: Path, room: Path) -> Iterator[Running]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             peer.command(python, room, ports),
-            cwd=room, env=_environment(), stdout=output, stderr=output,
+            cwd=room, env=_environment(), stdout=output, stderr=output, process_group=0,
         )  # fmt: skip
     address = f"127.0.0.1:{ports[0]}"
     try:

@@ -15,46 +15,29 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import footprint
 import grpc
 import load
 import models
 import peer_servers
-import processes
-import run
+import predicting
+import summary
 import wires
-from peer_servers import PEERS, LeftOut, Running
+from footprint import Footprint
+from peer_servers import PEERS, LeftOut
+from progress import Clock
+from subjects import Subject
 
-from pushserve.v1 import model_service_pb2_grpc as pb_grpc
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What one column of the tables measures."""
-
-    title: str
-    running: Running
-    wire: wires.Wire
-
-    def measure(self, model: str, callers: int, seconds: float) -> load.Load:
-        """Load it with one model's row, and insist that every call was answered."""
-        _, rows = models.MODELS[model]()
-        address, method = self.running.address, self.wire.method
-        size = len(load.frame(self.wire.ask(address, model)))
-        message = self.wire.request(model, rows[0])
-        result = load.run(address, method, message, callers=callers, seconds=seconds)
-        # h2load does not see the status; a call that failed brought no bytes.
-        assert result.failed == 0, result
-        assert result.reply_bytes > 0.999 * size, (result, size)
-        return result
-
-
+BEST = "MLServer, its best"
+MLSERVER = PEERS["mlserver"].title
+PYTRITON = PEERS["pytriton"].title
+FAILURES = (LeftOut, AssertionError, grpc.RpcError, subprocess.CalledProcessError)
+"""After which a peer is left out, and the rest goes on."""
 Cell = tuple[str, int]
 """A model and a number of callers."""
 Pairs = dict[tuple[str, str, Cell], list[tuple[load.Load, load.Load]]]
@@ -63,15 +46,17 @@ Pairs = dict[tuple[str, str, Cell], list[tuple[load.Load, load.Load]]]
 
 def main() -> None:
     options = read_options()
-    begun = time.monotonic()
+    clock = Clock(options.minutes)
     describe(options)
     with tempfile.TemporaryDirectory(prefix="pushserve-peers-") as folder:
         root = Path(folder)
+        clock.say("installing the peers that are not there yet")
         pythons = dict(installed(options.peers))
-        alone(root, pythons, options)
-        pairs = together(root, pythons, options, begun + options.minutes * 60)
+        found = alone(root, pythons, options, clock)
+        pairs = together(root, pythons, options, clock)
     show(pairs, options)
-    print(f"\n{time.monotonic() - begun:.0f} s in all")
+    summary.show(found | figures(pairs, options.engines), summary.PEERS)
+    print(f"\n{clock.passed:.0f} s in all")
 
 
 def read_options() -> argparse.Namespace:
@@ -80,7 +65,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=1.5, help="of each single run")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=9.5, help="no round goes beyond them")
-    parser.add_argument("--callers", type=int, nargs="+", default=run.CALLERS)
+    parser.add_argument("--callers", type=int, nargs="+", default=predicting.CALLERS)
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument(
         "--engines", nargs="+", default=["onnx", "worker"], help="the first is paired with peers"
@@ -110,79 +95,54 @@ def leave_out(key: str, reason: BaseException) -> None:
     print(f"LEFT OUT: {PEERS[key].title}: {reason}")
 
 
-@contextlib.contextmanager
-def pushserve(root: Path, engines: list[str], options: argparse.Namespace) -> Iterator[Running]:
-    """Push both models for these engines, then start anew: `start` is until all answer."""
-    root.mkdir()
-    urls = [
-        processes.repository(root, f"{name}-{engine}", models.files(name, engine))
-        for name in models.MODELS
-        for engine in engines
-    ]
-    with (
-        processes.pushserve(root, options.frontends) as (address, _),
-        grpc.insecure_channel(address) as channel,
-    ):
-        for url in urls:
-            run.deploy(pb_grpc.ModelServiceStub(channel), url)
-    begun = time.monotonic()
-    with processes.pushserve(root, options.frontends) as (address, pid):
-        for name in models.MODELS:
-            for engine in engines:
-                await_answer(wires.pushserve(engine), address, name)
-        yield Running(address, pid, time.monotonic() - begun)
-
-
-def await_answer(wire: wires.Wire, address: str, model: str) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            wire.ask(address, model)
-        except grpc.RpcError as error:
-            if time.monotonic() > deadline:
-                raise SystemExit(f"pushserve does not answer for {model}: {error}") from None
-            time.sleep(0.02)
-        else:
-            return
-
-
-def alone(root: Path, pythons: dict[str, Path], options: argparse.Namespace) -> None:
-    """Show start and memory, one server at a time: shared pages are counted for it alone."""
-    print(f"{'alone, with both models':28} {'start s':>8} {'processes':>9} "
-          f"{'PSS MiB idle':>12} {'after load':>10}")  # fmt: skip
+def alone(
+    root: Path, pythons: dict[str, Path], options: argparse.Namespace, clock: Clock
+) -> dict[str, list[float]]:
+    """Show start and memory, one server at a time; give the summary's figures of memory."""
     engine = options.engines[0]
-    with pushserve(root / "alone", [engine], options) as running:
-        footprint(Subject(f"pushserve, {engine}", running, wires.pushserve(engine)), options)
+    served = [(model, engine) for model in models.MODELS]
+    seen: dict[str, Footprint] = {}
+    clock.say("alone: pushserve")
+    footprint.push(root / "alone", served, options.frontends)
+    callers = max(options.callers)
+    with footprint.started(root / "alone", served, options.frontends) as running:
+        seen[f"pushserve, {engine}"] = ours = footprint.of(
+            running, wires.pushserve(engine), callers
+        )
     for key, python in list(pythons.items()):
         peer = PEERS[key]
+        clock.say(f"alone: {peer.title}")
         try:
             with peer_servers.started(peer, python, root / key) as running:
-                footprint(Subject(peer.title, running, peer.wire), options)
-        except (LeftOut, AssertionError, grpc.RpcError, subprocess.CalledProcessError) as reason:
+                seen[peer.title] = footprint.of(running, peer.wire, callers)
+        except FAILURES as reason:
             leave_out(key, reason)
             del pythons[key]
-
-
-def footprint(subject: Subject, options: argparse.Namespace) -> None:
-    pid = subject.running.pid
-    idle = processes.memory(processes.tree(pid))
-    for name in models.MODELS:
-        subject.measure(name, max(options.callers), 1.0)
-    pids = processes.tree(pid)
-    print(f"{subject.title:28} {subject.running.start:8.2f} {len(pids):9} "
-          f"{idle / 2**20:12.0f} {processes.memory(pids) / 2**20:10.0f}", flush=True)  # fmt: skip
+    print(f"\n{'alone, with both models':28} {'start s':>8} {'processes':>9} "
+          f"{'PSS MB idle':>12} {'after load':>10}")  # fmt: skip
+    for title, one in seen.items():
+        print(f"{title:28} {one.start:8.2f} {one.processes:9} "
+              f"{one.idle / 1e6:12.0f} {one.loaded / 1e6:10.0f}")  # fmt: skip
+    if (theirs := seen.get(MLSERVER)) is None:
+        return {}
+    return {
+        "memory mlserver idle": [ours.idle / theirs.idle],
+        "memory mlserver loaded": [ours.loaded / theirs.loaded],
+    }
 
 
 def together(
-    root: Path, pythons: dict[str, Path], options: argparse.Namespace, deadline: float
+    root: Path, pythons: dict[str, Path], options: argparse.Namespace, clock: Clock
 ) -> Pairs:
-    """Run every server at a time, idle but for the one that is measured.
-
-    No round begins that would end after `deadline`.
-    """
+    """Run every server at a time, idle but for the one that is measured."""
+    clock.say("starting all together")
+    served = [(model, engine) for model in models.MODELS for engine in options.engines]
+    footprint.push(root / "together", served, options.frontends)
     with contextlib.ExitStack() as stack:
-        running = stack.enter_context(pushserve(root / "together", options.engines, options))
-        ours = [Subject(e, running, wires.pushserve(e)) for e in options.engines]
+        running = stack.enter_context(
+            footprint.started(root / "together", served, options.frontends)
+        )
+        ours = [Subject.of(e, running, wires.pushserve(e)) for e in options.engines]
         peers: dict[str, Subject] = {}
         for key, python in pythons.items():
             peer = PEERS[key]
@@ -191,17 +151,13 @@ def together(
             except LeftOut as reason:
                 leave_out(key, reason)
             else:
-                peers[key] = Subject(peer.title, up, peer.wire)
+                peers[key] = Subject.of(peer.title, up, peer.wire)
         pairs: Pairs = defaultdict(list)
-        for i in range(options.rounds):
-            begun = time.monotonic()
+        for _ in clock.rounds(options.rounds, "all together"):
             for callers in options.callers:
+                clock.say(f"  {callers} callers")
                 for model in models.MODELS:
                     measure_cell(ours, peers, (model, callers), pairs, options.seconds)
-            now = time.monotonic()
-            if i + 1 < options.rounds and now + (now - begun) > deadline:
-                print(f"STOPPED after {i + 1} of {options.rounds} rounds: --minutes are over")
-                break
         return pairs
 
 
@@ -213,7 +169,7 @@ def measure_cell(
         before = ours[0].measure(*cell, seconds)
         try:
             theirs[peer.title] = peer.measure(*cell, seconds)
-        except (AssertionError, grpc.RpcError, subprocess.CalledProcessError) as reason:
+        except FAILURES as reason:
             leave_out(key, reason)
             del peers[key]
         else:
@@ -235,49 +191,71 @@ def show(pairs: Pairs, options: argparse.Namespace) -> None:
     print("\np50, pushserve / peer")
     ratios(pairs, options.engines, titles, cells, of=lambda one: one.p50, best=min)
     print("\ncalls a second (p50 us, p99 us)")
-    figures(pairs, options.engines, titles, cells)
+    details(pairs, options.engines, titles, cells)
 
 
 def ratios(pairs: Pairs, engines: list[str], titles: list[str], cells: list[Cell], *, of, best):
     """Print a table of ratios; MLServer's better setting is chosen for each cell."""
-    mlserver = [title for title in titles if title.startswith("MLServer")]
-    columns = [*titles, "MLServer, its best"] if len(mlserver) > 1 else titles
+    columns = [*titles, BEST] if len(mlservers(pairs)) > 1 else titles
     print(f"{'':26}" + "".join(f"{title:>26}" for title in columns))
     for engine in engines:
         for cell in cells:
             line = f"{engine:8} {cell[0]:10} {cell[1]:4}   "
             for title in columns:
-                chosen = title
-                if title not in titles:
-                    chosen = best(
-                        (t for t in mlserver if pairs[engine, t, cell]),
-                        key=lambda t: statistics.median(of(b) for _, b in pairs[engine, t, cell]),
-                        default=mlserver[0],
-                    )
-                line += f"{spread([of(a) / of(b) for a, b in pairs[engine, chosen, cell]]):>26}"
+                values = ratio(pairs, (engine, title, cell), of=of, best=best)
+                line += f"{summary.spread(values):>26}"
             print(line)
 
 
-def spread(values: list[float]) -> str:
-    if not values:
-        return "-"
-    return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
+def mlservers(pairs: Pairs) -> list[str]:
+    return list(dict.fromkeys(title for _, title, _ in pairs if title.startswith("MLServer")))
 
 
-def figures(pairs: Pairs, engines: list[str], titles: list[str], cells: list[Cell]) -> None:
+def ratio(pairs: Pairs, key: tuple[str, str, Cell], *, of, best) -> list[float]:
+    """Give each round's ratio, pushserve / peer; none where it was not measured."""
+    engine, title, cell = key
+    if title == BEST:
+        measured = [one for one in mlservers(pairs) if pairs.get((engine, one, cell))]
+        if not measured:
+            return []
+        title = best(
+            measured,
+            key=lambda one: statistics.median(of(theirs) for _, theirs in pairs[engine, one, cell]),
+        )
+    return [of(ours) / of(theirs) for ours, theirs in pairs.get((engine, title, cell), ())]
+
+
+def figures(pairs: Pairs, engines: list[str]) -> dict[str, list[float]]:
+    """Give the summary's figures, for the first engine."""
+    rate = {"of": lambda one: one.rate, "best": max}
+    p50 = {"of": lambda one: one.p50, "best": min}
+    first = engines[0]
+    found = {}
+    for model in models.MODELS:
+        many, one = (model, 64), (model, 1)
+        found[f"rate mlserver {model}"] = ratio(pairs, (first, BEST, many), **rate)
+        found[f"rate pytriton {model}"] = ratio(pairs, (first, PYTRITON, many), **rate)
+        found[f"p50 mlserver {model}"] = ratio(pairs, (first, BEST, one), **p50)
+        by_hand = PEERS["handwritten"].title
+        found[f"p50 handwritten {model}"] = ratio(pairs, (first, by_hand, one), **p50)
+    found["rate pytriton worker"] = ratio(pairs, ("worker", PYTRITON, ("forest", 64)), **rate)
+    return {key: values for key, values in found.items() if values}
+
+
+def details(pairs: Pairs, engines: list[str], titles: list[str], cells: list[Cell]) -> None:
     print(f"{'':15}" + "".join(f"{name:>26}" for name in [*engines, *titles]))
     for cell in cells:
         line = f"{cell[0]:10} {cell[1]:4}"
         for engine in engines:
             # The worker's runs stand beside every peer: once is enough.
             runs = {id(a): a for title in titles for a, _ in pairs[engine, title, cell]}
-            line += f"{figure(list(runs.values())):>26}"
+            line += f"{detail(list(runs.values())):>26}"
         for title in titles:
-            line += f"{figure([b for _, b in pairs[engines[0], title, cell]]):>26}"
+            line += f"{detail([b for _, b in pairs[engines[0], title, cell]]):>26}"
         print(line)
 
 
-def figure(runs: list[load.Load]) -> str:
+def detail(runs: list[load.Load]) -> str:
     if not runs:
         return "-"
     rate, p50, p99 = (
@@ -291,3 +269,5 @@ if __name__ == "__main__":
         main()
     except (AssertionError, grpc.RpcError, subprocess.CalledProcessError) as error:
         sys.exit(f"bench-peers: {error}")
+    except KeyboardInterrupt:
+        sys.exit("bench-peers: interrupted")

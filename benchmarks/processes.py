@@ -1,4 +1,8 @@
-"""Starting what is measured, and reading what it used from /proc."""
+"""Starting what is measured, and reading what it used from /proc.
+
+All that is started is in a process group of its own: Ctrl-C is for the benchmark alone, which
+then ends them.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +53,25 @@ def memory(pids: list[int]) -> int:
     return total
 
 
+def descriptors(pids: list[int]) -> int:
+    """Count the file descriptors that these processes hold open."""
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            total += len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    return total
+
+
+def disk(folder: Path) -> int:
+    """Give what the files below a folder take on disk, in bytes."""
+    total = 0
+    for where, _, files in os.walk(folder):  # it passes over what goes away meanwhile
+        for file in files:
+            with contextlib.suppress(OSError):
+                total += Path(where, file).lstat().st_blocks * 512
+    return total
+
+
 @contextlib.contextmanager
 def echo(processes: int) -> Iterator[tuple[str, list[int]]]:
     """Run the no-op echo; give its address and pids."""
@@ -57,7 +80,11 @@ def echo(processes: int) -> Iterator[tuple[str, list[int]]]:
         holder.bind(("127.0.0.1", 0))
         port = holder.getsockname()[1]
         running = [
-            subprocess.Popen([sys.executable, HERE / "echo.py", str(port)], stdout=subprocess.PIPE)
+            subprocess.Popen(
+                [sys.executable, HERE / "echo.py", str(port)],
+                stdout=subprocess.PIPE,
+                process_group=0,
+            )
             for _ in range(processes)
         ]
         try:
@@ -89,8 +116,9 @@ def pushserve(root: Path, frontends: int, **settings: str) -> Iterator[tuple[str
     log = root / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [BIN / "pushserve", "serve"], env=environment, stdout=output, stderr=output
-        )
+            [BIN / "pushserve", "serve"],
+            env=environment, stdout=output, stderr=output, process_group=0,
+        )  # fmt: skip
     try:
         deadline = time.monotonic() + 60
         while log.read_text().count("answering on") < frontends:
@@ -122,4 +150,4 @@ def repository(root: Path, name: str, files: dict[str, bytes]) -> str:
 
 
 def git(*arguments: str, cwd: Path | None = None) -> None:
-    subprocess.run(["git", *arguments], cwd=cwd, check=True, capture_output=True)
+    subprocess.run(["git", *arguments], cwd=cwd, check=True, capture_output=True, process_group=0)

@@ -1,4 +1,4 @@
-"""What each server is asked, and how its answer is read: one row, probabilities of each class."""
+"""What each server is asked, and how its answer is read: rows, probabilities of each class."""
 
 from __future__ import annotations
 
@@ -21,47 +21,98 @@ predictor = grpc.protos("predictor.proto")
 
 @dataclass(frozen=True)
 class Wire:
-    """A protocol: `request(model, row)` and `probabilities(reply)` convert to and from bytes."""
+    """A protocol: `request(model, rows)` and `probabilities(reply)` convert to and from bytes."""
 
     method: str
     request: Callable[[str, np.ndarray], bytes]
     probabilities: Callable[[bytes], np.ndarray]
 
-    def ask(self, address: str, model: str) -> bytes:
+    def ask(self, address: str, model: str, rows: int = 1) -> bytes:
         """Call once, insist on scikit-learn's own answer, and give the reply's bytes."""
-        fitted, rows = models.MODELS[model]()
+        reply = self._reply(address, self.request(model, models.rows(model, rows)))
+        got, expected = self.probabilities(reply).ravel(), models.expected(model, rows).ravel()
+        assert np.allclose(got, expected, rtol=0, atol=1e-6), (model, got, expected)
+        return reply
+
+    def _reply(self, address: str, request: bytes) -> bytes:
         # A local pool: another channel to the address may be in its back-off.
         options = [("grpc.use_local_subchannel_pool", 1)]
         with grpc.insecure_channel(address, options) as channel:
-            reply = channel.unary_unary(f"/{self.method}")(self.request(model, rows[0]), timeout=20)
-        got, expected = self.probabilities(reply), fitted.predict_proba(rows[:1])[0]
-        assert np.allclose(got, expected, rtol=0, atol=1e-6), (model, got, expected)
+            return self._call(channel, request)
+
+    def _call(self, channel: grpc.Channel, request: bytes) -> bytes:
+        return channel.unary_unary(f"/{self.method}")(request, timeout=20)
+
+
+class _Stream(Wire):
+    """The method takes a stream; one request of it is asked."""
+
+    def _call(self, channel: grpc.Channel, request: bytes) -> bytes:
+        return next(channel.stream_stream(f"/{self.method}")(iter([request]), timeout=20))
+
+
+class _Echo(Wire):
+    """What comes back are the request's own bytes, for any model."""
+
+    def ask(self, address: str, model: str, rows: int = 1) -> bytes:
+        request = self.request(model, models.rows(model, rows))
+        reply = self._reply(address, request)
+        assert reply == request, reply
         return reply
+
+
+def echo() -> Wire:
+    """The no-op in echo.py: it computes nothing."""
+    return _Echo("bench.Echo/Echo", lambda _model, _rows: b"x" * 64, lambda _reply: np.empty(0))
 
 
 def pushserve(engine: str) -> Wire:
     """`Predict` of the model that runs on `engine`; labels come along."""
+    return Wire(
+        "pushserve.v1.ModelService/Predict",
+        lambda model, rows: _predict(f"{model}-{engine}", rows).SerializeToString(),
+        lambda reply: _answered(pb.PredictResponse.FromString(reply)),
+    )
 
-    def request(model: str, row: np.ndarray) -> bytes:
-        raw = np.ascontiguousarray(row, "<f8").tobytes()
-        tensor = pb.Tensor(shape=[1, len(row)], raw=raw, dtype=pb.DATA_TYPE_FLOAT64)
-        return pb.PredictRequest(model=f"{model}-{engine}", tensor=tensor).SerializeToString()
+
+def pushserve_stream(engine: str) -> Wire:
+    """`PredictStream`, likewise."""
+
+    def request(model: str, rows: np.ndarray) -> bytes:
+        message = _predict(f"{model}-{engine}", rows)
+        return pb.PredictStreamRequest(request=message).SerializeToString()
 
     def probabilities(reply: bytes) -> np.ndarray:
-        outputs = {output.name: output for output in pb.PredictResponse.FromString(reply).outputs}
-        return np.asarray(outputs["probabilities"].doubles.values)
+        message = pb.PredictStreamResponse.FromString(reply)
+        assert message.HasField("response"), message.error
+        return _answered(message.response)
 
-    return Wire("pushserve.v1.ModelService/Predict", request, probabilities)
+    return _Stream("pushserve.v1.ModelService/PredictStream", request, probabilities)
+
+
+def _predict(name: str, rows: np.ndarray) -> pb.PredictRequest:
+    raw = np.ascontiguousarray(rows, "<f8").tobytes()
+    tensor = pb.Tensor(shape=rows.shape, raw=raw, dtype=pb.DATA_TYPE_FLOAT64)
+    return pb.PredictRequest(model=name, tensor=tensor)
+
+
+def _answered(reply: pb.PredictResponse) -> np.ndarray:
+    outputs = {output.name: output for output in reply.outputs}
+    found = np.asarray(outputs["probabilities"].doubles.values)
+    found = found.reshape(outputs["probabilities"].shape)
+    # The classes of both models are 0, 1, ...
+    assert np.array_equal(outputs["label"].ints.values, found.argmax(axis=1)), reply
+    return found
 
 
 def open_inference(output: str) -> Wire:
     """The Open Inference Protocol with raw contents, asking for `output` alone."""
 
-    def request(model: str, row: np.ndarray) -> bytes:
+    def request(model: str, rows: np.ndarray) -> bytes:
         message = inference.ModelInferRequest(model_name=model)
-        message.inputs.add(name="x", datatype="FP64", shape=[1, len(row)])
+        message.inputs.add(name="x", datatype="FP64", shape=rows.shape)
         message.outputs.add(name=output)
-        message.raw_input_contents.append(np.ascontiguousarray(row, "<f8").tobytes())
+        message.raw_input_contents.append(np.ascontiguousarray(rows, "<f8").tobytes())
         return message.SerializeToString()
 
     def probabilities(reply: bytes) -> np.ndarray:
@@ -74,9 +125,10 @@ def open_inference(output: str) -> Wire:
 
 
 def handwritten() -> Wire:
-    """The contract in peers/predictor.proto."""
+    """The contract in peers/predictor.proto: one row a call."""
 
-    def request(model: str, row: np.ndarray) -> bytes:
+    def request(model: str, rows: np.ndarray) -> bytes:
+        (row,) = rows
         return predictor.PredictRequest(model=model, features=row).SerializeToString()
 
     def probabilities(reply: bytes) -> np.ndarray:

@@ -43,6 +43,7 @@ class Batcher:
         self._row_cap = row_cap
         self._names = [spec.name for spec in predictor.signature.outputs]
         self._queued: dict[int, list[Request]] = {}
+        self._cancelled: set[tuple[Connection, int]] = set()
         self._plans: dict[int, tuple[str, ...]] = {}
         self._answers = Answers()
         self._seen: set[type[BaseException]] = set()
@@ -61,12 +62,18 @@ class Batcher:
             queue = self._queued[mask] = []
         queue.append((connection, request, rows, payload))
 
+    def cancel(self, connection: Connection, request: int) -> None:
+        """Forget a request, unless it was answered already."""
+        self._cancelled.add((connection, request))
+
     def run(self) -> Iterator[set[Connection]]:
         """Answer all that is queued; after each batch, give whom it answered."""
         queued, self._queued = self._queued, {}
+        cancelled, self._cancelled = self._cancelled, set()
         for mask, requests in queued.items():
             outputs = self._plan(mask)
-            for batch in cut(requests, self._row_cap):
+            wanted = [item for item in requests if item[:2] not in cancelled]
+            for batch in cut(wanted, self._row_cap):
                 live = [item for item in batch if not item[0].closed]
                 if live:
                     self._run(live, outputs)

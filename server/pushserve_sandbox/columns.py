@@ -11,6 +11,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import get_tags
 
+from pushserve_sandbox.boosted_columns import remembered_columns
 from pushserve_sandbox.signature import DType
 
 CATEGORIES_LIMIT: Final = 1_000
@@ -63,6 +64,12 @@ def takes_texts(estimator: Any) -> bool:
     except (AttributeError, TypeError):  # no scikit-learn estimator
         return False
     return bool(tags.string) and not tags.two_d_array
+
+
+def takes_categories(estimator: Any) -> list[bool]:
+    """Say of each column whether it has to have pandas' type for categories; [] if none has."""
+    found = [bool(items) for _, items in remembered_columns(first_step(estimator))]
+    return found if any(found) else []
 
 
 def _walk(estimator: Any, columns: list[int], branch: str) -> dict[int, Known]:
@@ -140,6 +147,9 @@ def _own(estimator: Any, branch: str) -> list[Known]:
     means = getattr(estimator, "mean_", statistics)
     if isinstance(means, np.ndarray) and means.ndim == 1 and means.dtype.kind == "f":
         return [_of_values([value], branch, sure=False) for value in means.tolist()]
+    remembered = remembered_columns(estimator)
+    if remembered:
+        return [Known(dtype, items[:3], items, branch) for dtype, items in remembered]
     if takes_texts(estimator):
         words = sorted(getattr(estimator, "vocabulary_", None) or ["text"])
         return [Known(DType.STRING, tuple(str(word) for word in words[:3]), branch=branch)]

@@ -9,6 +9,7 @@ import sklearn
 
 from pushserve_sandbox.capture import Notes
 from pushserve_sandbox.failure import BuildFailed, brief, printable
+from pushserve_sandbox.preload import OPTIONAL
 from pushserve_sandbox.spec import JobSpec
 
 _SANDBOX: Final = {
@@ -132,10 +133,13 @@ def _missing_package(error: BaseException, what: str) -> BuildFailed | None:
     root = printable(error.name.partition(".")[0], 80)
     if root == "sklearn":
         return _mismatch(f"the model needs {error.name}, of another scikit-learn")
+    fix = f"commit the module {root} beside the model, or use only packages that the server has"
+    if root in OPTIONAL:
+        fix = "ask the server's operator to install pushserve[boosting]"
     return BuildFailed(
         "MISSING_PACKAGE",
         f"{what}: it imports {root}, which is neither installed on this server nor in the folder",
-        f"commit the module {root} beside the model, or use only packages that the server has",
+        fix,
     )
 
 

@@ -5,6 +5,7 @@
     RESULT  := u32 0 | u32 rows | arrays                  (one for each bit set, lowest first)
     ERROR   := UTF-8 JSON {"reason": …, "message": …, "fields": [[column, row, what], …]}
     HELLO   := empty, sent by the frontend; READY := UTF-8 JSON, the worker's answer
+    CANCEL  := empty; nobody waits for that request any more
     arrays  := u32 count | u32 0 | array…
     array   := u8 type | u8 dimensions (1 or 2) | u8 has nulls | u8 0 | u32 size of data
                | u32 rows | u32 columns (0 with 1 dimension) | data | nulls, each padded to 8
@@ -45,6 +46,7 @@ class Kind(enum.IntEnum):
     PREDICT = 3
     RESULT = 4
     ERROR = 5
+    CANCEL = 6
 
 
 class FrameError(ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -29,19 +30,26 @@ def object_matrix_input(arrays: Sequence[Array]) -> NDArray[Any]:
     return np.column_stack([_objects(array) for array in arrays])
 
 
-def frame_input(features: Sequence[Feature]) -> InputFunction:
-    """Make the function that gives a data frame with the features' names and types."""
+def frame_input(features: Sequence[Feature], categorical: Sequence[bool] = ()) -> InputFunction:
+    """Make the function that gives a data frame with the features' names and types.
+
+    `categorical` are those that get pandas' type for categories.
+    """
     import pandas as pd  # noqa: PLC0415 (most models are asked by matrix)
 
     names = [feature.name for feature in features]
     text = pd.StringDtype(na_value=np.nan)  # what pandas 3 reads texts as, so what was trained on
+    kinds = [
+        pd.CategoricalDtype(list(feature.categories)) if chosen else None
+        for feature, chosen in zip_longest(features, categorical)
+    ]
 
     def build(arrays: Sequence[Array]) -> Any:
         columns = [
-            pd.Series(_objects(array), dtype=text)
-            if array.dtype is DType.STRING
+            pd.Series(_objects(array), dtype=kind or text)
+            if kind or array.dtype is DType.STRING
             else _numbers(array)
-            for array in arrays
+            for array, kind in zip(arrays, kinds, strict=True)
         ]
         return pd.DataFrame(dict(zip(names, columns, strict=True)), copy=False)
 

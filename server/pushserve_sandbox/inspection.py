@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from pushserve_sandbox.columns import know_columns, takes_texts
+from pushserve_sandbox.columns import know_columns, takes_categories, takes_texts
 from pushserve_sandbox.declaration import declared_features, declared_outputs
 from pushserve_sandbox.failure import BuildFailed, brief
 from pushserve_sandbox.frames import Array
@@ -48,7 +48,9 @@ def input_function(estimator: Any, layout: Layout, features: Sequence[Feature]) 
         return matrix_input
     if takes_texts(estimator):
         return text_input
-    return frame_input(features) if _fitted_on_names(estimator) else object_matrix_input
+    if _fitted_on_names(estimator):
+        return frame_input(features, takes_categories(estimator))
+    return object_matrix_input
 
 
 def inspect_estimator(
@@ -137,7 +139,8 @@ class _Inspection:
 
     def _try_layouts(self, rows: list[Row]) -> BaseException | None:
         matrix: Any = NotAnOutput("texts")
-        if all(feature.dtype.is_number for feature in self.features):
+        numeric = all(feature.dtype.is_number for feature in self.features)
+        if numeric and not takes_categories(self.estimator):
             matrix = attempt(lambda: self._call(Layout.MATRIX, rows, self.main))
             if not _fitted_on_names(self.estimator) and not isinstance(matrix, BaseException):
                 self.layout = Layout.MATRIX

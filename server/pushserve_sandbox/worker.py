@@ -159,6 +159,8 @@ class Server:
             for request, kind, body in connection.read():
                 if kind == Kind.PREDICT:
                     self._batcher.add(connection, request, body)
+                elif kind == Kind.CANCEL:
+                    self._batcher.cancel(connection, request)
                 else:
                     self._greet(connection, request, kind)
         except (FrameError, RecursionError) as error:

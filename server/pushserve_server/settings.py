@@ -127,6 +127,8 @@ class Settings:
     """Most rows in one Predict."""
     max_concurrent: Annotated[int, Ge(1)] = 1024
     """Calls that one frontend works on at a time; more are refused at once."""
+    max_wait: Seconds = 2.0
+    """For the calls of a version before the next one, in seconds; others are refused at once."""
     drain_timeout: Seconds = 15.0
     """For calls in flight to end when the server stops, in seconds."""
 

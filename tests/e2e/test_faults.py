@@ -21,6 +21,13 @@ from tests.fixtures.served import BIN, Served, start, stop, until
 
 ROW = [[5.1, 3.5, 1.4, 0.2]]
 MOST_AT_A_TIME = 8
+SLOW = """
+import time
+
+def predict(input):
+    time.sleep(0.02)
+    return {"x": input["x"]}
+"""
 
 
 def sources(hub: GitHost) -> str:
@@ -39,7 +46,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, hub: GitHost) -> Iterator[S
 @pytest.fixture
 def alone(tmp_path: Path, hub: GitHost) -> Iterator[Served]:
     """A server for one test, which may stop it; one frontend."""
-    server = start(tmp_path / "server", sources(hub), {"frontends": 1})
+    server = start(tmp_path / "server", sources(hub), {"frontends": 1, "max_wait": 0.3})
     yield server
     stop(server)
 
@@ -272,6 +279,34 @@ def test_more_calls_than_a_frontend_works_on(served: Served, hub: GitHost):
     models.release(served.data_dir, digest)
     answered = [call.result().rows[0]["answer"] for call in calls if call not in refused]
     assert [1] * MOST_AT_A_TIME == answered
+
+
+def test_more_calls_than_a_model_can_answer_in_time(alone: Served, hub: GitHost):
+    """A model of 50 calls a second: those that would wait too long are refused, others answered."""
+    repo = hub.create("slow")
+    repo.commit(models.script_files(SLOW))
+    alone.ready(repo.url)
+
+    def call(number: int) -> grpc.Future:
+        request = pb.PredictRequest(model="slow")
+        request.rows.add().update({"x": number})
+        return alone.stub.Predict.future(request, timeout=60)
+
+    calls: list[grpc.Future] = []
+
+    def is_refused() -> bool:
+        calls.extend([call(len(calls) + i) for i in range(20)])
+        return any(c.done() and c.code() == grpc.StatusCode.RESOURCE_EXHAUSTED for c in calls)
+
+    until(is_refused)
+    codes = [c.code() for c in calls]
+    assert {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED} == set(codes)
+    for number, (one, code_) in enumerate(zip(calls, codes, strict=True)):
+        if code_ == grpc.StatusCode.OK:
+            assert number == one.result().rows[0]["x"]
+        else:
+            assert (retry_delay(one.exception()) or 0) > 0
+    assert 1 == call(1).result().rows[0]["x"]
 
 
 def test_a_port_and_a_data_dir_that_are_taken(served: Served, tmp_path: Path):

@@ -73,6 +73,21 @@ KINDS = {
     "a frame": (lambda: make_pipeline(StandardScaler(), LogisticRegression()).fit(models.iris_frame(), NAMES), models.iris_frame(), ["label", "probabilities"]),
 }  # fmt: skip
 
+UNSPACED = models.iris_frame().rename(columns=lambda name: name.replace(" ", "_"))
+"""LightGBM forgets the spaces in names."""
+CATEGORIES = UNSPACED.assign(
+    size=pd.Categorical(np.where(UNSPACED.iloc[:, 2] > 4, "large", "small"))
+)
+# By a package of their own: its name, the model, the rows, and the engine.
+BOOSTED = {
+    "xgboost": ("xgboost", lambda xgboost: xgboost.XGBClassifier(n_estimators=5, n_jobs=4).fit(models.iris_frame(), Y), models.iris_frame(), "onnx"),
+    "xgboost, scaled": ("xgboost", lambda xgboost: make_pipeline(StandardScaler(), xgboost.XGBRegressor(n_estimators=5)).fit(DIABETES.data, DIABETES.target), DIABETES.data, "onnx"),
+    "xgboost that drops trees": ("xgboost", lambda xgboost: xgboost.XGBClassifier(n_estimators=5, n_jobs=4, booster="dart", rate_drop=0.5).fit(X, Y), X, "worker"),
+    "lightgbm": ("lightgbm", lambda lightgbm: lightgbm.LGBMClassifier(n_estimators=5, n_jobs=4, verbose=-1).fit(UNSPACED, NAMES), UNSPACED, "onnx"),
+    "lightgbm of categories": ("lightgbm", lambda lightgbm: lightgbm.LGBMClassifier(n_estimators=5, verbose=-1).fit(CATEGORIES, NAMES), CATEGORIES, "worker"),
+    "lightgbm's linear trees": ("lightgbm", lambda lightgbm: lightgbm.LGBMRegressor(n_estimators=5, n_jobs=4, verbose=-1, linear_tree=True).fit(DIABETES.data, DIABETES.target), DIABETES.data, "worker"),
+}  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def client(served: Served) -> Iterator[Client]:
@@ -107,6 +122,33 @@ def test_a_kind_of_model(served: Served, hub: GitHost, client: Client, kind: str
                 assert np.allclose(expected, given, rtol=1e-12, atol=1e-12)
     if "probabilities" in outputs:
         assert tuple(str(c) for c in model.classes_) == answer.classes
+
+
+@pytest.mark.parametrize("kind", BOOSTED)
+def test_a_boosted_model(served: Served, hub: GitHost, client: Client, kind: str):
+    package, make, data, engine = BOOSTED[kind]
+    model = make(pytest.importorskip(package, reason=f"{package} is an optional extra"))
+    name = kind.replace(" ", "-").replace("'", "").replace(",", "")
+    repo = hub.create(name)
+    repo.commit({"model.joblib": models.dumped(model)})
+    served.ready(repo.url)
+
+    found = client.get(name).version
+
+    assert engine == found.engine, found.engine_reason
+    if isinstance(data, pd.DataFrame):
+        assert list(data.columns) == [item.name for item in found.signature.inputs]
+    holes = data.copy()
+    holes[::3] = np.nan
+    for rows in (data[:1], data, holes):
+        answer = client.predict(name, rows)
+        if hasattr(model, "classes_"):
+            assert model.predict(rows).tolist() == answer.label.tolist()
+            # XGBoost's are float32; a graph's may be the one beside it.
+            expected, given = model.predict_proba(rows), answer.probabilities
+        else:
+            expected, given = model.predict(rows), answer.value
+        assert np.allclose(expected, given, rtol=2.5e-7, atol=1e-12)
 
 
 def test_texts_in_one_column(served: Served, hub: GitHost, client: Client):

@@ -64,6 +64,35 @@ class TestTensor:
     def test_values_that_fill_no_row(self):
         assert "WRONG_SHAPE" == refused(decoder().from_tensor, np.arange(3.0), [])[0]
 
+    @pytest.mark.parametrize("shape", [[], [2, 2]])
+    def test_raw_doubles_are_the_same_rows(self, shape):
+        values = np.array([1.0, np.nan, 3, 4])
+        request = decoder().from_raw(values.tobytes(), shape)
+        assert 2 == request.rows
+        given = decoder().from_tensor(values, [2, 2]).arrays[0].values
+        assert np.array_equal(given, request.arrays[0].values, equal_nan=True)
+
+    @pytest.mark.parametrize(
+        ("layout", "size", "shape"),
+        [
+            (Layout.MATRIX, 32, [4, 1]),
+            (Layout.MATRIX, 32, [4]),
+            (Layout.MATRIX, 24, []),
+            (Layout.MATRIX, 31, []),
+            (Layout.MATRIX, 0, []),
+            (Layout.MATRIX, 16 * 101, []),
+            (Layout.TABLE, 32, [2, 2]),
+        ],
+    )
+    def test_raw_bytes_that_need_a_closer_look(self, layout, size, shape):
+        assert decoder(layout).from_raw(bytes(size), shape) is None
+
+    def test_a_raw_number_that_is_not_finite_is_named_when_it_is_decoded(self):
+        request = decoder().from_raw(np.array([1.0, 2, np.inf, 4]).tobytes(), [])
+        reason, violations = refused(lambda: request.arrays)
+        assert ("NOT_FINITE", "a") == (reason, violations[0][0])
+        assert "row 1" in violations[0][1]
+
     def test_nan_where_none_is_allowed_names_column_and_row(self):
         reason, violations = refused(decoder().from_tensor, np.array([1.0, 2, np.nan, 4]), [2, 2])
         assert ("NOT_FINITE", "a") == (reason, violations[0][0])

@@ -13,12 +13,21 @@ from pushserve_server.domain.records import EngineName, Version
 from pushserve_server.errors import ModelFailed
 
 
-def answer(specs, arrays):
+def encoder(specs):
     signature = Signature(Layout.MATRIX, (), tuple(specs), ())
     version = Version(
         1, "m" * 60, 300, "c" * 40, EngineName.ONNX, "d" * 64, signature, {}, datetime.now(UTC)
     )
-    return pb.PredictResponse.FromString(make_encoder(version, specs)(arrays))
+    return make_encoder(version, specs)
+
+
+def answer(specs, arrays):
+    """Decode the answer that holds all rows; those for each row alone must be its parts."""
+    made = encoder(specs)
+    for row, data in enumerate(made.each(arrays)):
+        alone = [Array(a.dtype, a.values[row : row + 1]) for a in arrays]
+        assert made.one(alone) == data
+    return pb.PredictResponse.FromString(made.one(arrays))
 
 
 def texts(*values):
@@ -80,6 +89,19 @@ def test_objects_become_rows():
     got = answer([OutputSpec("output", DType.JSON)], [Array(DType.JSON, rows)])
     assert [1.0, "x", None, True] == list(got.rows[0]["nested"]["list"])
     assert 2 == len(got.rows)
+
+
+def test_rows_alone_are_what_they_are_among_others():
+    values = np.random.default_rng(1).normal(size=(5, 3))
+    specs = [OutputSpec("label", DType.STRING), OutputSpec("p", DType.FLOAT64, 3, ("a", "b", "c"))]
+    labels = texts("yes", "no", "yes", "é", "no")
+    each = encoder(specs).each([Array(DType.STRING, labels), Array(DType.FLOAT64, values)])
+    for row, data in enumerate(each):
+        label, numbers = pb.PredictResponse.FromString(data).outputs
+        assert [1] == list(label.shape)
+        assert [1, 3] == list(numbers.shape)
+        assert [labels[row]] == list(label.strings.values)
+        assert values[row].tolist() == list(numbers.doubles.values)
 
 
 @pytest.mark.parametrize("row", [3, [1], "text", None])

@@ -58,6 +58,38 @@ MODELS = {
     ),
 }
 
+# Fitted with more threads than the jail has; dart's dropped trees stay Python.
+BOOSTED = {
+    "XGBoost": ("xgboost", "XGBClassifier", {"n_jobs": 4}, "onnx"),
+    "XGBoost's dart": (
+        "xgboost",
+        "XGBClassifier",
+        {"n_jobs": 4, "booster": "dart", "rate_drop": 0.5},
+        "worker",
+    ),
+    "LightGBM": ("lightgbm", "LGBMClassifier", {"n_jobs": 4, "verbose": -1}, "onnx"),
+    "LightGBM's linear trees": (
+        "lightgbm",
+        "LGBMRegressor",
+        {"n_jobs": -1, "verbose": -1, "linear_tree": True},
+        "worker",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BOOSTED)
+def test_boosters_in_the_jail(zygote, folder, name):
+    package, kind, settings, engine = BOOSTED[name]
+    module = pytest.importorskip(package, reason=f"{package} is an optional extra")
+    model = getattr(module, kind)(n_estimators=5, **settings).fit(X, y)
+
+    outside = folder.signature(model)
+    inside = build_in_jail(zygote, folder)
+
+    assert inside["ok"], inside
+    assert outside == Signature.from_json(inside["signature"])
+    assert engine == inside["engine"], inside["report"]["engine_reason"]
+
 
 @pytest.mark.parametrize("name", MODELS)
 def test_builds_in_the_jail_as_outside(zygote, folder, name):

@@ -47,6 +47,17 @@ def test_report_says_what_it_is(folder, classifier):
     assert {"loading", "inspecting", "examples", "walking"} == set(result["report"]["timings"])
 
 
+def test_a_booster_without_its_package_is_the_operators_business(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "xgboost", None)
+    monkeypatch.delitem(sys.modules, "xgboost.sklearn", raising=False)
+    folder.write("model.joblib", b"cxgboost.sklearn\nXGBClassifier\n.")
+
+    result = folder.build()
+
+    assert "MISSING_PACKAGE" == result["reason"]
+    assert "pushserve[boosting]" in result["fix"]
+
+
 @pytest.mark.parametrize(
     ("content", "reason", "says"),
     [

@@ -92,6 +92,25 @@ def test_one_bad_request_among_many(worker):
         assert ("MODEL_REJECTED" if request in bad else expected) == answer
 
 
+def test_a_request_that_nobody_waits_for_is_not_answered(worker):
+    """Not those of others with the same number, and not one that was answered before."""
+    client, other = worker.client(), worker.client()
+    body = _body(X[:1])
+    frames = [
+        *encode_frame(1, Kind.PREDICT, body),
+        *encode_frame(2, Kind.PREDICT, body),
+        *encode_frame(1, Kind.CANCEL),
+        *encode_frame(77, Kind.CANCEL),
+    ]
+    client.sock.sendall(b"".join(frames))
+    assert 2 == client.answer()[0]
+    client.sock.sendall(b"".join(encode_frame(2, Kind.CANCEL)))
+    other.send(1, matrix(X[:1]))
+    assert 1 == other.answer()[0]
+    client.send(2, matrix(X[:1]))
+    assert 2 == client.answer()[0]
+
+
 def test_several_connections(worker):
     clients = [worker.client() for _ in range(5)]
     for index, client in enumerate(clients):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pushserve_server.errors import BadInput, DeploymentFailed, Unavailable
+from pushserve_server.source import mirror
 from pushserve_server.source.command import Cancelled
 from pushserve_server.source.fetch import fetch_commit, is_reachable
 from pushserve_server.source.mirror import remove_unused
@@ -237,6 +238,20 @@ def test_a_mirror_does_not_grow_for_ever(git_host: GitHost, fetch: Fetch, cache:
     fetch(repo.url, commits[4], max_pack=10_000).close()
     assert 2 >= len(mirrors(cache))
     assert "1" not in [mirror.name for mirror in mirrors(cache)]
+
+
+def test_a_mirror_does_not_gather_files_for_ever(
+    git_host: GitHost, fetch: Fetch, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small commits, however many, do not make each fetch slower than the one before."""
+    monkeypatch.setattr(mirror, "_MOST_FILES", 10)
+    repo = git_host.create("busy")
+    for number in range(9):
+        fetch(repo.url, repo.commit({"n": str(number)})).close()
+        (folder,) = mirrors(cache)
+        objects = [file for file in (folder / "objects").rglob("*") if file.is_file()]
+        assert len(objects) <= 10 + 3  # a commit, its tree and a file came last
+    assert "1" != folder.name
 
 
 def test_unused_mirrors_are_removed(git_host: GitHost, fetch: Fetch, cache: Path) -> None:

@@ -12,6 +12,7 @@ from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, String
 
 from pushserve_sandbox.compiling import (
     arithmetic,
+    boosters,
     centres,
     combining,
     counting,
@@ -36,6 +37,7 @@ ML_OPSET: Final = 5
 _MATRIX: Final = "X"
 _ROOMS: Final = (
     arithmetic,
+    boosters,
     centres,
     combining,
     counting,

@@ -193,6 +193,5 @@ def _decide(
         compared = nodes.add(
             "GreaterOrEqual" if from_zero else "Greater", [raw, nodes.constant(0.0)]
         )
-        flat = nodes.add("Reshape", [compared, nodes.constant(np.array([-1]))])
-        chosen = nodes.cast(flat, TensorProto.INT64)
+        chosen = nodes.flat_integers(compared)
     add_label(nodes, classes, chosen, outputs[0])

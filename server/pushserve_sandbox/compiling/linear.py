@@ -103,7 +103,6 @@ def _decide(nodes: Nodes, model: Any, source: str, label: str) -> str:
         chosen = nodes.add("ArgMax", [scores], axis=1, keepdims=0)
     else:
         positive = nodes.add("Greater", [scores, nodes.constant(0.0)])
-        flat = nodes.add("Reshape", [positive, nodes.constant(np.array([-1]))])
-        chosen = nodes.cast(flat, TensorProto.INT64)
+        chosen = nodes.flat_integers(positive)
     add_label(nodes, classes, chosen, label)
     return scores

@@ -54,6 +54,11 @@ class Nodes:
             self._container.add_initializer(name, None, None, tensor(array))
         return name
 
+    def flat_integers(self, source: str) -> str:
+        """Give truth values [rows, 1] as numbers [rows]."""
+        flat = self.add("Reshape", [source, self.constant(np.array([-1]))])
+        return self.cast(flat, TensorProto.INT64)
+
     def cast(self, source: str, kind: int, output: str | None = None) -> str:
         """Cast to an element type of TensorProto."""
         return self.add("Cast", [source], output, to=kind)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
+from pushserve_sandbox.compiling.boosters import booster_trees
 from pushserve_sandbox.compiling.category_boosting import trial_trees
 from pushserve_sandbox.compiling.evidence import branch_columns
 from pushserve_sandbox.compiling.inside import ways
@@ -73,16 +74,26 @@ def _trees(estimator: Any) -> Iterator[Tree]:
             todo.extend(item)
         elif isinstance(item, np.ndarray) and item.dtype == object:
             todo.extend(item.reshape(-1).tolist())
-        elif hasattr(item, "tree_") or hasattr(item, "nodes"):
+        else:
             try:
-                yield tree_of(item) if hasattr(item, "tree_") else histogram_tree_of(item)
+                trees = _own_trees(item)
             except (NotCompilable, TypeError, IndexError):
                 continue  # it will not be compiled
-            count += 1
-        elif getattr(item, "_preprocessor", None) is not None:
-            yield from trial_trees(item)
-        else:
-            todo.extend(getattr(item, name) for name in _INSIDE if hasattr(item, name))
+            yield from trees
+            count += len(trees)
+            if not trees:
+                todo.extend(getattr(item, name) for name in _INSIDE if hasattr(item, name))
+
+
+def _own_trees(item: Any) -> list[Tree]:
+    """Give the tree that it is, or the trees that it holds without being made of estimators."""
+    if hasattr(item, "tree_"):
+        return [tree_of(item)]
+    if hasattr(item, "nodes"):
+        return [histogram_tree_of(item)]
+    if getattr(item, "_preprocessor", None) is not None:
+        return list(trial_trees(item))
+    return booster_trees(item)
 
 
 def _on_threshold(tree: Tree, width: int, random: np.random.Generator) -> Matrix:

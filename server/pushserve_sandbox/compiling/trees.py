@@ -114,12 +114,13 @@ def leaf_numbers(trees: Sequence[Tree]) -> tuple[list[Tree], NDArray[np.float64]
 
 
 def ensemble_attributes(
-    trees: Sequence[Tree], targets: Sequence[int], width: int
+    trees: Sequence[Tree], targets: Sequence[int], width: int, numbers: type[Any] = np.float64
 ) -> dict[str, Any]:
     """Give the attributes of a TreeEnsemble (ai.onnx.ml 5) that sums trees into `width` targets.
 
     Every tree has one value for each leaf, which is added to that tree's target. In the
     operator's form, leaves are numbered apart from nodes, and a tree starts with a node.
+    `numbers` is the type of its input, thresholds, leaves and sums.
 
     Raises:
         NotCompilable: there are too many nodes.
@@ -134,6 +135,10 @@ def ensemble_attributes(
         leaf_start += len(parts[-1]["leaf_weights"])
     sizes = [len(part["nodes_featureids"]) for part in parts]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    joined = {
+        name: values.astype(numbers) if values.dtype == np.float64 else values
+        for name, values in joined.items()
+    }
     tensors = ("nodes_splits", "nodes_modes", "leaf_weights")
     return {
         "n_targets": width,

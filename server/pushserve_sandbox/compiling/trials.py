@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -38,6 +39,8 @@ def trial_rows(estimator: Any, signature: Signature, examples: Sequence[Any]) ->
                 item.add(np.array([value]))
     numbers = _numbers(estimator, features, evidence, random)
     numbers = numbers[random.permutation(len(numbers))]
+    if signature.layout is Layout.MATRIX:
+        features = tuple(item if item.categories else _as_float(item) for item in features)
     columns = [
         _column(feature, item, numbers[:, i], [row[i] for row in given], random)
         for i, (feature, item) in enumerate(zip(features, evidence, strict=True))
@@ -45,6 +48,11 @@ def trial_rows(estimator: Any, signature: Signature, examples: Sequence[Any]) ->
     if signature.layout is Layout.MATRIX:
         return [Array(DType.FLOAT64, np.column_stack([_as_floats(item) for item in columns]))]
     return columns
+
+
+def _as_float(feature: Feature) -> Feature:
+    """Take whole numbers and truth values for any: nobody checks those of a tensor."""
+    return replace(feature, dtype=DType.FLOAT64)
 
 
 def take(arrays: Sequence[Array], rows: Any) -> list[Array]:

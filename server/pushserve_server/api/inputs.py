@@ -22,6 +22,9 @@ _RAW: Final[dict[pb.DataType.ValueType, np.dtype[Any]]] = {
     pb.DATA_TYPE_BOOL: np.dtype("?"),
 }
 
+_FEW: Final = 1024
+_DOUBLES: Final = (pb.DATA_TYPE_UNSPECIFIED, pb.DATA_TYPE_FLOAT64)
+
 
 def request_from_proto(message: pb.PredictRequest, decoder: Decoder) -> Request:
     """Decode whichever form is given.
@@ -35,11 +38,23 @@ def request_from_proto(message: pb.PredictRequest, decoder: Decoder) -> Request:
             raise _one_form(f"both rows and {form} are given")
         return decoder.from_records([struct_to_dict(row) for row in message.rows])
     if form == "tensor":
-        tensor = message.tensor
-        return decoder.from_tensor(tensor_from_proto(tensor), tensor.shape)
+        return _from_tensor(message.tensor, decoder)
     if form == "table":
         return decoder.from_columns([column_from_proto(c) for c in message.table.columns])
     raise _one_form("there are no inputs")
+
+
+def _from_tensor(tensor: pb.Tensor, decoder: Decoder) -> Request:
+    raw, values = tensor.raw, tensor.values
+    if not raw and 0 < len(values) <= _FEW:
+        # A second copy of a few numbers costs less than checking each call by itself.
+        raw = np.asarray(values, np.float64).tobytes()
+    elif values or tensor.dtype not in _DOUBLES:
+        raw = b""
+    request = decoder.from_raw(raw, tensor.shape) if raw else None
+    if request is not None:
+        return request
+    return decoder.from_tensor(tensor_from_proto(tensor), tensor.shape)
 
 
 def tensor_from_proto(tensor: pb.Tensor) -> NDArray[Any]:

@@ -8,9 +8,10 @@ much. Protobuf allows it: fields may come in any order, and a message is its fie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
+import numpy as np
 from google.protobuf import struct_pb2
 from numpy.typing import NDArray
 
@@ -21,8 +22,7 @@ from pushserve_server.api.convert import ENGINE_TO_PROTO
 from pushserve_server.api.wire import length_delimited_tag, varint
 from pushserve_server.domain.records import Version
 from pushserve_server.errors import ModelFailed
-
-Encode = Callable[[Sequence[Array]], bytes]
+from pushserve_server.serve.answering import Encoder
 
 _MOST_LABELS: Final = 4096
 
@@ -36,8 +36,8 @@ _BOOLS: Final = length_delimited_tag(pb.Output, "bools")
 _VALUES: Final = length_delimited_tag(pb.Doubles, "values")
 
 
-def make_encoder(version: Version, specs: Sequence[OutputSpec]) -> Encode:
-    """Make the function that turns one version's arrays, in the order of `specs`, into bytes."""
+def make_encoder(version: Version, specs: Sequence[OutputSpec]) -> Encoder:
+    """Make what turns one version's arrays, in the order of `specs`, into bytes."""
     head = pb.PredictResponse(
         model=version.model,
         version=version.number,
@@ -45,47 +45,90 @@ def make_encoder(version: Version, specs: Sequence[OutputSpec]) -> Encode:
         engine=ENGINE_TO_PROTO[version.engine],
     ).SerializeToString()
     if any(spec.dtype is DType.JSON for spec in specs):
-        return lambda arrays: head + _rows_message(arrays[0])
-    encoders = [_output_encoder(spec) for spec in specs]
+        return _RowsEncoder(head)
+    return _OutputsEncoder(head, [_OutputEncoder(spec) for spec in specs])
 
-    def encode(arrays: Sequence[Array]) -> bytes:
-        parts = [head]
-        for encode_output, array in zip(encoders, arrays, strict=True):
-            encode_output(array, parts)
+
+class _OutputsEncoder:
+    """Answers that hold outputs by name."""
+
+    def __init__(self, head: bytes, outputs: Sequence[_OutputEncoder]) -> None:
+        self._head = head
+        self._outputs = outputs
+
+    def one(self, arrays: Sequence[Array]) -> bytes:
+        """Give the answer that holds all rows."""
+        if len(arrays[0].values) == 1:
+            return self.each(arrays)[0]
+        parts = [self._head]
+        for output, array in zip(self._outputs, arrays, strict=True):
+            parts += output.all_rows(array)
         return b"".join(parts)
 
-    return encode
+    def each(self, arrays: Sequence[Array]) -> list[bytes]:
+        """Give one answer for each row."""
+        outputs = [o.each_row(array) for o, array in zip(self._outputs, arrays, strict=True)]
+        head = self._head
+        return [b"".join((head, *parts)) for parts in zip(*outputs, strict=True)]
 
 
-def _output_encoder(spec: OutputSpec) -> Callable[[Array, list[bytes]], None]:
-    start = pb.Output(name=spec.name, classes=spec.classes).SerializeToString()
-    for_one_row = start + _shape((1, spec.columns) if spec.columns else (1,))
-    size = 8 * max(spec.columns, 1)
-    doubles_for_one_row = _enclosed(for_one_row, _DOUBLES, _VALUES + varint(size), size)
-    known: dict[Any, bytes] = {}
+class _OutputEncoder:
+    """One output of a version: everything of it but the values is made once."""
 
-    def encode(array: Array, parts: list[bytes]) -> None:
+    def __init__(self, spec: OutputSpec) -> None:
+        self._start = pb.Output(name=spec.name, classes=spec.classes).SerializeToString()
+        self._one_row = self._start + _shape((1, spec.columns) if spec.columns else (1,))
+        self._size = 8 * max(spec.columns, 1)
+        self._before_doubles = _enclosed(
+            self._one_row, _DOUBLES, _VALUES + varint(self._size), self._size
+        )
+        self._is_label = not spec.columns
+        self._known: dict[Any, bytes] = {}
+
+    def all_rows(self, array: Array) -> tuple[bytes, bytes]:
+        """Give the pieces of the output that holds all rows."""
+        return _whole(self._start + _shape(array.values.shape), array)
+
+    def each_row(self, array: Array) -> list[bytes]:
+        """Give the output anew for each row."""
         values = array.values
-        if len(values) != 1:
-            parts += _any_rows(start + _shape(values.shape), array)
-        elif array.dtype is DType.FLOAT64:
-            parts += (doubles_for_one_row, values.tobytes())
-        elif spec.columns or array.dtype is DType.FLOAT32:  # 0.0 and -0.0 are one key
-            parts += _any_rows(for_one_row, array)
-        else:
-            # A label: few values come again and again.
-            label = values.item()
-            whole = known.get(label)
-            if whole is None:
-                whole = b"".join(_any_rows(for_one_row, array))
-                if len(known) < _MOST_LABELS:
-                    known[label] = whole
-            parts.append(whole)
+        if array.dtype is DType.FLOAT64:
+            data, size, before = values.tobytes(), self._size, self._before_doubles
+            return [before + data[at : at + size] for at in range(0, len(data), size)]
+        if self._is_label and array.dtype is not DType.FLOAT32:  # 0.0 and -0.0 are one key
+            known = self._known
+            return [known.get(label) or self._label(label, array) for label in values.tolist()]
+        rows = (Array(array.dtype, values[i : i + 1]) for i in range(len(values)))
+        return [b"".join(_whole(self._one_row, row)) for row in rows]
 
-    return encode
+    def _label(self, label: Any, array: Array) -> bytes:
+        """Make the output for one label: few come again and again."""
+        value = np.empty(1, array.values.dtype)
+        value[0] = label
+        whole = b"".join(_whole(self._one_row, Array(array.dtype, value)))
+        if len(self._known) < _MOST_LABELS:
+            self._known[label] = whole
+        return whole
 
 
-def _any_rows(same: bytes, array: Array) -> tuple[bytes, bytes]:
+class _RowsEncoder:
+    """Answers that hold objects, one for each row."""
+
+    def __init__(self, head: bytes) -> None:
+        self._head = head
+
+    def one(self, arrays: Sequence[Array]) -> bytes:
+        """Give the answer that holds all rows."""
+        return self._head + _rows_message(arrays[0])
+
+    def each(self, arrays: Sequence[Array]) -> list[bytes]:
+        """Give one answer for each row."""
+        array = arrays[0]
+        rows = (Array(array.dtype, array.values[i : i + 1]) for i in range(len(array.values)))
+        return [self.one([row]) for row in rows]
+
+
+def _whole(same: bytes, array: Array) -> tuple[bytes, bytes]:
     tag, values = _values(array.dtype, array.values)
     return _enclosed(same, tag, b"", len(values)), values
 

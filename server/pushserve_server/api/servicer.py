@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -45,9 +45,9 @@ class ModelService:
         self._in_flight = 0
         self._limit = settings.max_concurrent
 
-    async def Predict(self, request: pb.PredictRequest, context: Context) -> bytes:
+    def Predict(self, request: pb.PredictRequest, context: Context) -> Coroutine[Any, Any, bytes]:
         """Run one version on some rows; the answer comes serialized."""
-        return await self._predict(request)
+        return self._predict(request)
 
     def PredictStream(
         self, requests: AsyncIterator[pb.PredictStreamRequest], context: Context
@@ -60,11 +60,17 @@ class ModelService:
             raise Overloaded(f"{self._limit} calls are being worked on; try again shortly")
         self._in_flight += 1
         try:
-            live = await self._live(request)
+            live = self._live_now(request) or await self._live(request)
             rows = request_from_proto(request, live.decoder)
             return await live.predict(rows, request.outputs)
         finally:
             self._in_flight -= 1
+
+    def _live_now(self, request: pb.PredictRequest) -> Live | None:
+        """Give what answers, where a ref leads to what is loaded: nearly always."""
+        if request.WhichOneof("target") in (None, "ref"):
+            return self._catalogue.route(request.model, request.ref)
+        return None
 
     async def _live(self, request: pb.PredictRequest) -> Live:
         target = request.WhichOneof("target")
@@ -72,8 +78,7 @@ class ModelService:
             return await self._catalogue.version(request.model, number=request.version, commit=None)
         if target == "commit":
             return await self._catalogue.version(request.model, number=None, commit=request.commit)
-        live = self._catalogue.route(request.model, request.ref)
-        return live or await self._catalogue.wait_for_route(request.model, request.ref)
+        return await self._catalogue.wait_for_route(request.model, request.ref)
 
     async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:
         """Put a deployment on disk, or give the one that exists."""

@@ -110,6 +110,7 @@ async def run(boot: Boot) -> None:
         make_engine,
         make_encoder,
         max_rows=settings.max_rows,
+        max_wait=settings.max_wait,
         idle_unload=settings.idle_unload,
         graph_memory=settings.graph_memory // settings.frontends,
         preload=PreloadRule(settings.preload, settings.preload_limit),

@@ -17,8 +17,9 @@ from typing import Final
 
 from pushserve_server.domain.records import EngineName, ModelRoutes, Snapshot, Version
 from pushserve_server.errors import ModelFailed, NotFound, Unavailable
+from pushserve_server.serve.answering import MakeEncoder
 from pushserve_server.serve.engine import Engine
-from pushserve_server.serve.live import Live, MakeEncoder
+from pushserve_server.serve.live import Live
 from pushserve_server.serve.preload import PreloadRule, preloads
 from pushserve_server.serve.routing import Entry, Table, build_entry
 from pushserve_server.serve.shelf import MakeEngine, Shelf
@@ -44,12 +45,13 @@ class Catalogue:
         make_encoder: MakeEncoder,
         *,
         max_rows: int,
+        max_wait: float,
         idle_unload: float,
         graph_memory: int,
         preload: PreloadRule,
     ) -> None:
         def make_live(version: Version, engine: Engine) -> Live:
-            return Live(version, engine, make_encoder, max_rows)
+            return Live(version, engine, make_encoder, max_rows=max_rows, max_wait=max_wait)
 
         self._store = store
         self._shelf = Shelf(store, make_engine, make_live, self._changed, graph_memory)

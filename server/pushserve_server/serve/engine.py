@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pushserve_sandbox.frames import Array
 from pushserve_server.domain.records import EngineName
+from pushserve_server.serve.answering import Answering
 from pushserve_server.serve.decoding import Request
 
 
@@ -28,14 +28,12 @@ class Engine(Protocol):
             ModelFailed: it will never load.
         """
 
-    async def predict(self, request: Request, mask: int) -> list[Array]:
-        """Give one array [rows] or [rows, columns] for each bit of `mask`, lowest first.
-
-        Bit i stands for the i-th output of the signature.
+    async def predict(self, request: Request, answering: Answering) -> bytes:
+        """Compute the outputs of `answering.mask`, and give what it makes of their arrays.
 
         Raises:
             Unavailable: the process that ran it died; the call may be tried again.
-            BadInput: the model refuses these values.
+            BadInput: a value is not of the signature, or the model refuses it.
             ModelFailed: the model raised.
         """
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Any, Final
-
-import numpy as np
+from collections.abc import Callable, Iterator
+from typing import Final
 
 from pushserve_sandbox.frames import Array
-from pushserve_server.serve.decoding import Request
+from pushserve_server.errors import BadInput
+from pushserve_server.serve.answering import Answering
+from pushserve_server.serve.decoding import Request, joined
 
 Run = Callable[[list[Array]], list[Array]]
 
@@ -88,24 +88,28 @@ class Gatherer:
         self.run = run
         self._policy = policy
         self._most_rows = most_rows
-        self._pending: list[tuple[Request, asyncio.Future[list[Array]]]] = []
+        self._pending: list[_Call] = []
         self._seen = 0
         self._since = 0.0
 
-    async def predict(self, request: Request) -> list[Array]:
-        """Run now, or with those that come in the next milliseconds."""
+    def predict(self, request: Request, answering: Answering) -> bytes | asyncio.Future[bytes]:
+        """Answer now, or together with those that come in the next milliseconds.
+
+        Raises:
+            Exception: BadInput for what the request holds, or whatever the graph raises.
+        """
         policy = self._policy
         if policy is None or not policy.waiting:
             if policy is not None:
                 policy.called(time.monotonic)
-            return self.run(request.arrays)
+            return answering.one(self.run(request.arrays))
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[list[Array]] = loop.create_future()
+        future: asyncio.Future[bytes] = loop.create_future()
         if not self._pending:
             self._seen, self._since = 1, time.monotonic()
             loop.call_later(TICK, self._look)
-        self._pending.append((request, future))
-        return await future
+        self._pending.append((request, answering, future))
+        return future
 
     def _look(self) -> None:
         """Wait on while more calls come, up to the longest time; then run what is there."""
@@ -120,43 +124,70 @@ class Gatherer:
         if self._policy is not None:
             self._policy.ran(len(pending), time.monotonic())
         # Who gave up in the meantime (deadline, cancelled) is not computed for.
-        live = [item for item in pending if not item[1].done()]
+        live = [call for call in pending if not call[2].done()]
         while live:
             some = _take(live, self._most_rows)
             _answer(self.run, some)
             live = live[len(some) :]
 
 
-def _take(items: list[tuple[Request, Any]], most_rows: int) -> list[tuple[Request, Any]]:
-    """Give the first items, up to the most rows of a batch, and one at the least."""
+_Call = tuple[Request, Answering, "asyncio.Future[bytes]"]
+
+
+def _take(calls: list[_Call], most_rows: int) -> list[_Call]:
+    """Give the first calls, up to the most rows of a batch, and one at the least."""
     rows = 0
-    for i, (request, _) in enumerate(items):
-        rows += request.rows
+    for i, call in enumerate(calls):
+        rows += call[0].rows
         if i and rows > most_rows:
-            return items[:i]
-    return items
+            return calls[:i]
+    return calls
 
 
-def _answer(run: Run, items: list[tuple[Request, asyncio.Future[list[Array]]]]) -> None:
-    """Run the items as one; if that raises, each alone, so that a bad one fails alone."""
+def _answer(run: Run, calls: list[_Call]) -> None:
+    """Run the calls as one; if that raises, each alone, so that a bad one fails alone."""
     try:
-        results = run(_joined([request for request, _ in items]))
+        answers = _answers(run, _that_decode(calls))
     except Exception as error:  # noqa: BLE001 (what a graph raises goes to whose call it was)
-        if len(items) == 1:
-            items[0][1].set_exception(error)
+        if len(calls) == 1:
+            calls[0][2].set_exception(error)
             return
-        for item in items:
-            _answer(run, [item])
+        for call in calls:
+            if not call[2].done():
+                _answer(run, [call])
         return
-    start = 0
-    for request, future in items:
-        end = start + request.rows
-        future.set_result([Array(r.dtype, r.values[start:end]) for r in results])
-        start = end
+    for future, answer in answers:
+        future.set_result(answer)
 
 
-def _joined(requests: list[Request]) -> list[Array]:
-    if len(requests) == 1:
-        return requests[0].arrays
-    matrix = np.concatenate([request.arrays[0].values for request in requests])
-    return [Array(requests[0].arrays[0].dtype, matrix)]
+def _that_decode(calls: list[_Call]) -> tuple[list[_Call], list[Array]]:
+    """Give the calls whose rows fit the signature, and these rows; the others fail here."""
+    try:
+        return calls, joined([call[0] for call in calls])
+    except BadInput:
+        good = [call for call in calls if _decodes(call)]
+        return good, joined([call[0] for call in good]) if good else []
+
+
+def _decodes(call: _Call) -> bool:
+    try:
+        call[0].arrays  # noqa: B018 (it raises what is wrong with them)
+    except BadInput as error:
+        call[2].set_exception(error)
+        return False
+    return True
+
+
+def _answers(
+    run: Run, decoded: tuple[list[_Call], list[Array]]
+) -> Iterator[tuple[asyncio.Future[bytes], bytes]]:
+    calls, arrays = decoded
+    if not calls:
+        return iter(())
+    results, counts = run(arrays), [call[0].rows for call in calls]
+    first = calls[0][1]
+    if all(call[1] is first for call in calls):
+        return zip((call[2] for call in calls), first.many(results, counts), strict=True)
+    # The same outputs in several orders: rare.
+    answers = [call[1].many(results, counts)[i] for i, call in enumerate(calls)]
+    return zip((call[2] for call in calls), answers, strict=True)

@@ -21,7 +21,8 @@ from pushserve_sandbox.onnx_model import OnnxPredictor
 from pushserve_sandbox.signature import DType, Feature, Layout, Signature
 from pushserve_server.build.bundles import BundleBroken, Bundles
 from pushserve_server.domain.records import EngineName, Version
-from pushserve_server.errors import ModelFailed, Unavailable
+from pushserve_server.errors import ModelFailed, PushserveError, Unavailable
+from pushserve_server.serve.answering import Answering
 from pushserve_server.serve.decoding import Request
 from pushserve_server.serve.gathering import Gatherer, Policy
 from pushserve_server.serve.memory import allocated
@@ -83,14 +84,19 @@ class OnnxEngine:
             logger.info("the graph of %s takes no blank rows", self._version.model, exc_info=True)
         self._predictor = predictor
 
-    async def predict(self, request: Request, mask: int) -> list[Array]:
+    async def predict(self, request: Request, answering: Answering) -> bytes:
         """Run the graph on the loop, alone or with others, or on a thread."""
-        gatherer = self._gatherers.get(mask) or self._make_gatherer(mask)
+        gatherer = self._gatherers.get(answering.mask) or self._make_gatherer(answering.mask)
         try:
             if request.rows <= self._inline_rows:
-                return await gatherer.predict(request)
+                answer = gatherer.predict(request, answering)
+                return answer if isinstance(answer, bytes) else await answer
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, gatherer.run, request.arrays)
+            return answering.one(
+                await loop.run_in_executor(self._pool, gatherer.run, request.arrays)
+            )
+        except PushserveError:
+            raise
         except Exception as error:  # ONNX Runtime raises classes of its own
             raise ModelFailed("the graph failed on these rows") from error
 

@@ -25,6 +25,7 @@ from pushserve_sandbox.frames import (
 )
 from pushserve_server.domain.records import EngineName
 from pushserve_server.errors import BadInput, ModelFailed, Unavailable, Violation
+from pushserve_server.serve.answering import Answering
 from pushserve_server.serve.decoding import Request
 
 logger = logging.getLogger(__name__)
@@ -56,13 +57,13 @@ class WorkerEngine:
             self._keeper = asyncio.create_task(self._keep_connected())
         await self._connected.wait()
 
-    async def predict(self, request: Request, mask: int) -> list[Array]:
+    async def predict(self, request: Request, answering: Answering) -> bytes:
         """Send the rows and wait for the outputs."""
         if not self._connected.is_set():
             await self._connected.wait()
         connection = self._connection
         assert connection is not None  # noqa: S101 (set before the event is)
-        return await connection.call(request, mask)
+        return answering.one(await connection.call(request, answering.mask))
 
     async def close(self) -> None:
         """Stop reconnecting and close the connection."""
@@ -142,6 +143,11 @@ class _Connection(asyncio.Protocol):
         self._transport.writelines(frame(number))
         try:
             return await future
+        except asyncio.CancelledError:
+            # The caller hung up, or its deadline has passed.
+            if not self._transport.is_closing():
+                self._transport.writelines(encode_frame(number, Kind.CANCEL))
+            raise
         finally:
             self._waiting.pop(number, None)
 

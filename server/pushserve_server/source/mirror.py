@@ -3,9 +3,9 @@
     <cache>/<key>.lock      held by whoever fetches, in any process
     <cache>/<key>/<number>  a bare repository; the highest number is the one in use
 
-A mirror that is broken or has grown too large is not mended: the next number begins
-empty, and older ones are deleted when nobody reads them any more. All of it may be
-deleted at any time while no server runs.
+A mirror that is broken or has grown too large (in bytes or files) is not mended: the next
+number begins empty, and older ones are deleted when nobody reads them any more. All of it may
+be deleted at any time while no server runs.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from pushserve_server.source.command import Budget, run_git
 
 _BROKEN: Final = "pushserve-broken"
 _IN_USE: Final = "pushserve-in-use"
+_MOST_FILES: Final = 1000
+"""Each fetch looks at all of them: after 500 small commits (2,000 files) it took twice as long."""
 
 
 class Mirror:
@@ -85,7 +87,10 @@ def locked_folder(cache_dir: Path, key: str, budget: Budget) -> Iterator[Path]:
 
 
 def open_newest(folder: Path, max_size: int) -> Mirror | None:
-    """The mirror in use, unless it is broken or larger than `max_size` bytes. Needs the lock."""
+    """The mirror in use, unless it is broken, or has too many files or more than `max_size` bytes.
+
+    Needs the lock.
+    """
     numbers = _numbers(folder)
     if not numbers:
         return None
@@ -93,7 +98,8 @@ def open_newest(folder: Path, max_size: int) -> Mirror | None:
     if (git_dir / _BROKEN).exists() or not (git_dir / "HEAD").exists():
         return None
     _remove_leftovers(git_dir)
-    return Mirror(git_dir) if _size(git_dir) <= max_size else None
+    sizes = _sizes(git_dir)
+    return Mirror(git_dir) if sum(sizes) <= max_size and len(sizes) <= _MOST_FILES else None
 
 
 def open_new(folder: Path, url: str, budget: Budget) -> Mirror:
@@ -155,5 +161,6 @@ def _remove_leftovers(git_dir: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def _size(git_dir: Path) -> int:
-    return sum(file.stat().st_size for file in (git_dir / "objects").rglob("*") if file.is_file())
+def _sizes(git_dir: Path) -> list[int]:
+    """Give the size of every file that holds objects, or one object."""
+    return [file.stat().st_size for file in (git_dir / "objects").rglob("*") if file.is_file()]

@@ -1,0 +1,55 @@
+"""Refuses calls that would wait too long for those before them.
+
+A version's calls in flight, divided by how many of them end in a second, is how long the next
+one will take (Little's law), whether they run one by one or in batches.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pushserve_server.errors import Overloaded
+
+FEW: Final = 16
+"""So many calls in flight are never too many."""
+_WINDOW: Final = 0.25
+"""Seconds after which the pace is taken anew."""
+_LEAST_PAUSE: Final = 0.1
+
+
+class Pace:
+    """How fast one version's calls end. Times are in seconds, from one monotonic clock."""
+
+    __slots__ = ("_longest", "_rate", "_since", "ended")
+
+    def __init__(self, longest: float) -> None:
+        self.ended = 0
+        """Calls that have ended since `begin`, or since the pace was taken; the owner counts."""
+        self._longest = longest
+        self._since = 0.0
+        self._rate = 0.0
+
+    def begin(self, now: float) -> None:
+        """Start counting anew: a call comes while none is in flight."""
+        self._since = now
+        self.ended = 0
+
+    def check(self, in_flight: int, now: float) -> None:
+        """Let one more call in, where `in_flight` are there already.
+
+        Raises:
+            Overloaded: it would wait for longer than is allowed.
+        """
+        passed = now - self._since
+        if passed > _WINDOW and self.ended:
+            self._rate = self.ended / passed
+            self.begin(now)
+        if not self._rate:
+            return
+        wait = in_flight / self._rate
+        if wait > self._longest:
+            raise Overloaded(
+                f"{in_flight} calls of this version are in flight, which take about {wait:.1f} s; "
+                "try again shortly",
+                max(wait - self._longest, _LEAST_PAUSE),
+            )

@@ -1,0 +1,75 @@
+"""The frontend's end of a worker's socket, against a listener that only notes what comes."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from pushserve_sandbox.frames import HEADER, Kind, encode_json
+from pushserve_sandbox.signature import DType, Feature, Layout, OutputSpec, Signature
+from pushserve_server.api.outputs import make_encoder
+from pushserve_server.domain.records import EngineName, Version
+from pushserve_server.serve.answering import Answering, plan_outputs
+from pushserve_server.serve.decoding import Decoder
+from pushserve_server.serve.worker_engine import WorkerEngine
+
+SIGNATURE = Signature(
+    Layout.MATRIX, (Feature("x"),), (OutputSpec("value", DType.FLOAT64),), ("value",)
+)
+VERSION = Version(
+    1, "m", 1, "c" * 40, EngineName.WORKER, "d" * 64, SIGNATURE, {}, datetime.now(UTC)
+)
+
+
+class Listener:
+    """Greets, answers nothing else, and notes (kind, request id) of each frame."""
+
+    def __init__(self) -> None:
+        self.frames: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
+        self.hung_up = asyncio.Event()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                size, request, kind = HEADER.unpack(await reader.readexactly(HEADER.size))
+                await reader.readexactly(4 + size - HEADER.size)
+                if kind == Kind.HELLO:
+                    writer.writelines(encode_json(request, Kind.READY, {}))
+                else:
+                    self.frames.put_nowait((kind, request))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+            self.hung_up.set()
+
+
+@pytest.mark.parametrize("how", ["the caller hangs up", "the deadline passes"])
+def test_a_call_that_nobody_waits_for_is_cancelled_in_the_worker(tmp_path, how):
+    path = tmp_path / "w.sock"
+
+    async def run() -> list[tuple[int, int]]:
+        listener = Listener()
+        server = await asyncio.start_unix_server(listener, str(path))
+        engine = WorkerEngine(path)
+        await engine.load()
+        request = Decoder(SIGNATURE, 9).from_tensor(np.array([1.0]), [])
+        answering = Answering(plan_outputs(SIGNATURE, ()), make_encoder(VERSION, SIGNATURE.outputs))
+        call = asyncio.create_task(engine.predict(request, answering))
+        seen = [await asyncio.wait_for(listener.frames.get(), 10)]
+        if how == "the caller hangs up":
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+        else:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(call, 0.01)
+        seen.append(await asyncio.wait_for(listener.frames.get(), 10))
+        await engine.close()
+        await asyncio.wait_for(listener.hung_up.wait(), 10)
+        await asyncio.sleep(0)  # its transport closes
+        server.close()
+        await server.wait_closed()
+        return seen
+
+    (first, request), (second, cancelled) = asyncio.run(run())
+    assert (Kind.PREDICT, Kind.CANCEL) == (first, second)
+    assert request == cancelled
