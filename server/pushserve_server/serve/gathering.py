@@ -26,7 +26,7 @@ TICK: Final = 0.001
 """A batch runs when this long brought no further call, in seconds: the loop's shortest timer."""
 LONGEST: Final = 0.005
 """A batch runs at the latest after this long, in seconds."""
-ENOUGH: Final = 8
+ENOUGH: Final = 5
 """Calls that must come together, on average, for waiting to win."""
 _BUSY: Final = 1000.0
 """Below this many calls a second a trial is not worth it."""
