@@ -10,8 +10,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from pushserve.v1 import model_service_pb2 as pb
+from pushserve_server.api.calls import start_stream, start_unary
 from pushserve_server.api.health import Health
+from pushserve_server.api.lane import Lane, StartCall
 from pushserve_server.api.methods import generic_handler
+from pushserve_server.api.predicting import Predicting
 from pushserve_server.api.servicer import ModelService
 from pushserve_server.api.symbols import Symbols
 from pushserve_server.settings import Settings
@@ -26,10 +29,16 @@ def make_health() -> Health:
     return Health((MODEL_SERVICE,))
 
 
+_HOT: Final[dict[str, StartCall]] = {"Predict": start_unary, "PredictStream": start_stream}
+"""The methods that take the lane."""
+
+
 def make_server(
-    settings: Settings, service: ModelService, health: Health, address: str
-) -> grpc.aio.Server:
+    settings: Settings, service: ModelService, predicting: Predicting, health: Health, address: str
+) -> tuple[grpc.aio.Server, Lane]:
     """Make a server that listens on `address` together with the other frontends.
+
+    The lane has to be started after the server, and closed after it.
 
     Raises:
         RuntimeError: the port cannot be had.
@@ -41,7 +50,7 @@ def make_server(
             ("grpc.max_send_message_length", -1),
         ],
     )
-    server.add_generic_rpc_handlers((generic_handler(service, _SERVICE),))
+    server.add_generic_rpc_handlers((generic_handler(service, _SERVICE, elsewhere=_HOT),))
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
     reflection.enable_server_reflection(
         (MODEL_SERVICE, _HEALTH, reflection.SERVICE_NAME),
@@ -49,4 +58,4 @@ def make_server(
         Symbols(descriptor_pool.Default()),
     )
     server.add_insecure_port(address)
-    return server
+    return server, Lane(server, {f"/{MODEL_SERVICE}/{m}": _HOT[m] for m in _HOT}, predicting)

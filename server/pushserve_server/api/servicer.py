@@ -1,24 +1,20 @@
-"""`pushserve.v1.ModelService`: each method converts, calls, converts."""
+"""`pushserve.v1.ModelService` but for its hot methods: each method converts, calls, converts."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, TypeVar
 
 import grpc
 
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve_server.api import convert, paging
-from pushserve_server.api.inputs import request_from_proto
-from pushserve_server.api.streaming import answer_stream
 from pushserve_server.deploy.decide import FRONTEND_TTL, behind
 from pushserve_server.domain.records import Deployment, Version
-from pushserve_server.errors import BadInput, Overloaded, Violation
+from pushserve_server.errors import BadInput, Violation
 from pushserve_server.registry import Registry
-from pushserve_server.serve.catalogue import Catalogue
-from pushserve_server.serve.live import Live
 from pushserve_server.serve.store import Store, now
 from pushserve_server.settings import Settings
 
@@ -38,47 +34,9 @@ _WATCH_EVERY: Final = 0.1
 class ModelService:
     """Answers for one frontend."""
 
-    def __init__(self, settings: Settings, store: Store, catalogue: Catalogue) -> None:
+    def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
         self._store = store
-        self._catalogue = catalogue
-        self._in_flight = 0
-        self._limit = settings.max_concurrent
-
-    def Predict(self, request: pb.PredictRequest, context: Context) -> Coroutine[Any, Any, bytes]:
-        """Run one version on some rows; the answer comes serialized."""
-        return self._predict(request)
-
-    def PredictStream(
-        self, requests: AsyncIterator[pb.PredictStreamRequest], context: Context
-    ) -> AsyncIterator[bytes]:
-        """Answer many requests in order; the answers come serialized."""
-        return answer_stream(requests, self._predict)
-
-    async def _predict(self, request: pb.PredictRequest) -> bytes:
-        if self._in_flight >= self._limit:
-            raise Overloaded(f"{self._limit} calls are being worked on; try again shortly")
-        self._in_flight += 1
-        try:
-            live = self._live_now(request) or await self._live(request)
-            rows = request_from_proto(request, live.decoder)
-            return await live.predict(rows, request.outputs)
-        finally:
-            self._in_flight -= 1
-
-    def _live_now(self, request: pb.PredictRequest) -> Live | None:
-        """Give what answers, where a ref leads to what is loaded: nearly always."""
-        if request.WhichOneof("target") in (None, "ref"):
-            return self._catalogue.route(request.model, request.ref)
-        return None
-
-    async def _live(self, request: pb.PredictRequest) -> Live:
-        target = request.WhichOneof("target")
-        if target == "version":
-            return await self._catalogue.version(request.model, number=request.version, commit=None)
-        if target == "commit":
-            return await self._catalogue.version(request.model, number=None, commit=request.commit)
-        return await self._catalogue.wait_for_route(request.model, request.ref)
 
     async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:
         """Put a deployment on disk, or give the one that exists."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 import grpc
@@ -9,6 +10,8 @@ from google.protobuf import any_pb2, duration_pb2, message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from pushserve_server import errors
+
+logger = logging.getLogger(__name__)
 
 DOMAIN: Final = "pushserve"
 INTERNAL_TEXT: Final = "internal error; the server's log says more"
@@ -44,6 +47,14 @@ def status_of(error: errors.PushserveError) -> status_pb2.Status:
         packed.Pack(detail)
         status.details.append(packed)
     return status
+
+
+def failure(error: Exception) -> tuple[grpc.StatusCode, status_pb2.Status]:
+    """Give the code and status of whatever was raised; what nobody foresaw is only logged."""
+    if isinstance(error, errors.PushserveError):
+        return status_code(error), status_of(error)
+    logger.error("a handler raised", exc_info=error)
+    return grpc.StatusCode.INTERNAL, internal_status()
 
 
 def internal_status() -> status_pb2.Status:

@@ -17,6 +17,7 @@ import uvloop
 
 from pushserve_server.api.health import Health
 from pushserve_server.api.outputs import make_encoder
+from pushserve_server.api.predicting import Predicting
 from pushserve_server.api.server import make_health, make_server
 from pushserve_server.api.servicer import ModelService
 from pushserve_server.build.bundles import Bundles
@@ -118,19 +119,23 @@ async def run(boot: Boot) -> None:
     health = make_health()
     host, _ = split_address(settings.listen)
     address = f"[{host}]:{boot.port}" if ":" in host else f"{host}:{boot.port}"
-    server = make_server(settings, ModelService(settings, store, catalogue), health, address)
+    predicting = Predicting(catalogue, settings.max_concurrent)
+    service = ModelService(settings, store)
+    server, lane = make_server(settings, service, predicting, health, address)
     await store.started(boot.replica)
     with hints.listening(boot.name) as hint:
         frontend = Frontend(boot, store, catalogue, health)
         await frontend.begin()
         follower = asyncio.create_task(frontend.follow(hint))
         await server.start()
+        lane.start()
         logger.info("answering on %s", address)
         await _stop_asked()
         follower.cancel()
         await asyncio.gather(follower, return_exceptions=True)
         await health.drain()
         await server.stop(settings.drain_timeout)
+        lane.close()
     await catalogue.close()
     await store.stopped()
     store.close()

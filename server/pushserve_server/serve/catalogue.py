@@ -36,7 +36,10 @@ _NAMED: Final = 8
 
 
 class Catalogue:
-    """Loaded versions and the table that leads calls to them. Lives on one event loop."""
+    """Loaded versions and the table that leads calls to them.
+
+    Lives on one event loop; `route` alone is called from other threads, too.
+    """
 
     def __init__(
         self,
@@ -255,7 +258,8 @@ class Catalogue:
 
 
 def _no_model(model: str, table: Table) -> NotFound:
-    near = ", ".join(heapq.nsmallest(_NAMED, table)) or "none yet"
+    # A list first: calls look here from another thread than the one that changes the table.
+    near = ", ".join(heapq.nsmallest(_NAMED, list(table))) or "none yet"
     return NotFound("model", model, f"there is no model {model!r}; models here: {near}")
 
 

@@ -7,10 +7,11 @@ from typing import Protocol
 from pushserve_server.domain.records import EngineName
 from pushserve_server.serve.answering import Answering
 from pushserve_server.serve.decoding import Request
+from pushserve_server.serve.together import Inline
 
 
 class Engine(Protocol):
-    """Runs one version. Its methods are called on the event loop."""
+    """Runs one version. Its methods are called on the event loop, `inline` on any thread."""
 
     name: EngineName
     size: int
@@ -27,6 +28,9 @@ class Engine(Protocol):
             Unavailable: it cannot be had now; try again.
             ModelFailed: it will never load.
         """
+
+    def inline(self, request: Request, answering: Answering) -> Inline | None:
+        """Give what computes so little that nobody need wait for it; None is `predict`'s."""
 
     async def predict(self, request: Request, answering: Answering) -> bytes:
         """Compute the outputs of `answering.mask`, and give what it makes of their arrays.

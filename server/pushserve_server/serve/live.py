@@ -64,14 +64,13 @@ class Live:
         plan = plan_outputs(self.version.signature, names)
         return Answering(plan, self._make_encoder(self.version, plan.specs))
 
-    async def predict(self, request: Request, names: Sequence[str] = ()) -> bytes:
+    async def predict(self, request: Request, answering: Answering) -> bytes:
         """Run the engine; give the answer as bytes.
 
         Raises:
             Overloaded: it would have to wait for too long.
             PushserveError: as `Engine.predict`.
         """
-        answering = self.answering(names)
         self.called_at = now = monotonic()
         if not self._in_flight:
             self._pace.begin(now)

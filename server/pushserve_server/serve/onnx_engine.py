@@ -1,6 +1,6 @@
 """The `onnx` engine: a verified graph in this process.
 
-Small requests run on the event loop, which costs them no hop; those that would hold it up
+Small requests run where they arrive, which costs them no hop; those that would hold up others
 go to threads. The border comes from the time that the graph took at warm-up.
 """
 
@@ -21,16 +21,16 @@ from pushserve_sandbox.onnx_model import OnnxPredictor
 from pushserve_sandbox.signature import DType, Feature, Layout, Signature
 from pushserve_server.build.bundles import BundleBroken, Bundles
 from pushserve_server.domain.records import EngineName, Version
-from pushserve_server.errors import ModelFailed, PushserveError, Unavailable
+from pushserve_server.errors import ModelFailed, Unavailable
 from pushserve_server.serve.answering import Answering
 from pushserve_server.serve.decoding import Request
-from pushserve_server.serve.gathering import Gatherer, Policy
 from pushserve_server.serve.memory import allocated
+from pushserve_server.serve.together import Inline, graph_failed
 
 logger = logging.getLogger(__name__)
 
 INLINE_BUDGET: Final = 0.001
-"""Longest run on the event loop, in seconds."""
+"""Longest run between two calls, in seconds."""
 _LEAST: Final = 64 * 1024
 _MOST: Final = 1024**2
 _PYTHON: Final = 32 * 1024
@@ -48,8 +48,7 @@ class OnnxEngine:
         self._bundles = bundles
         self._pool = pool
         self._predictor: OnnxPredictor | None = None
-        self._gatherers: dict[int, Gatherer] = {}
-        self._policy = Policy()
+        self._inlines: dict[int, Inline] = {}
         self._inline_rows = 0
         self.size = 0
 
@@ -84,36 +83,36 @@ class OnnxEngine:
             logger.info("the graph of %s takes no blank rows", self._version.model, exc_info=True)
         self._predictor = predictor
 
-    async def predict(self, request: Request, answering: Answering) -> bytes:
-        """Run the graph on the loop, alone or with others, or on a thread."""
-        gatherer = self._gatherers.get(answering.mask) or self._make_gatherer(answering.mask)
-        try:
-            if request.rows <= self._inline_rows:
-                answer = gatherer.predict(request, answering)
-                return answer if isinstance(answer, bytes) else await answer
-            loop = asyncio.get_running_loop()
-            return answering.one(
-                await loop.run_in_executor(self._pool, gatherer.run, request.arrays)
-            )
-        except PushserveError:
-            raise
-        except Exception as error:  # ONNX Runtime raises classes of its own
-            raise ModelFailed("the graph failed on these rows") from error
+    def inline(self, request: Request, answering: Answering) -> Inline | None:
+        """Give the graph for these outputs, where the rows are few and it is loaded."""
+        return self._inline(answering.mask) if request.rows <= self._inline_rows else None
 
-    def _make_gatherer(self, mask: int) -> Gatherer:
-        assert self._predictor is not None  # noqa: S101 (only loaded engines are called)
+    async def predict(self, request: Request, answering: Answering) -> bytes:
+        """Run the graph on a thread."""
+        inline = self._inline(answering.mask)
+        assert inline is not None  # noqa: S101 (only loaded engines are called)
+        loop = asyncio.get_running_loop()
+        try:
+            return answering.one(await loop.run_in_executor(self._pool, inline.run, request.arrays))
+        except Exception as error:
+            raise graph_failed(error) from error
+
+    def _inline(self, mask: int) -> Inline | None:
+        found, predictor = self._inlines.get(mask), self._predictor
+        if found is not None or predictor is None:
+            return found
         signature = self._version.signature
         names = [spec.name for i, spec in enumerate(signature.outputs) if mask >> i & 1]
-        run = self._predictor.runner(names)
         # Columns with nulls are not joined: each call of a table runs by itself.
-        policy = self._policy if signature.layout is Layout.MATRIX else None
-        gatherer = self._gatherers[mask] = Gatherer(run, policy, self._inline_rows)
-        return gatherer
+        joins = signature.layout is Layout.MATRIX
+        made = Inline(predictor.runner(names), self._inline_rows if joins else 0)
+        self._inlines[mask] = made
+        return made
 
     async def close(self) -> None:
         """Let the session go."""
         self._predictor = None
-        self._gatherers.clear()
+        self._inlines.clear()
 
 
 def _size(file: int, grown: int) -> int:

@@ -57,6 +57,9 @@ class WorkerEngine:
             self._keeper = asyncio.create_task(self._keep_connected())
         await self._connected.wait()
 
+    def inline(self, request: Request, answering: Answering) -> None:
+        """Say that every call has to wait for the worker."""
+
     async def predict(self, request: Request, answering: Answering) -> bytes:
         """Send the rows and wait for the outputs."""
         if not self._connected.is_set():

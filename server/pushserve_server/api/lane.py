@@ -1,0 +1,114 @@
+"""Takes the calls of some methods from gRPC's core, past grpc.aio.
+
+On every call grpc.aio spends three tasks and as many hops between threads: several times what
+the call of a small model takes. A method that is registered with the core has a completion
+queue of its own here, which one thread empties. What has come by then is handed on together,
+so under load calls come in batches, and nobody waits for others. All other methods stay with
+grpc.aio, on the same port.
+
+This module and `calls` alone know the core's Python binding, whose interface is not a stable one
+(docs/decisions/0010-lane.md).
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
+
+import grpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
+
+from pushserve_server.api.calls import Asked
+
+logger = logging.getLogger(__name__)
+
+StartCall = Callable[[Any, Callable[[Asked], None]], object]
+"""Takes up the call of a core's event; gives what is asked to its second argument."""
+
+_READY: Final = 64
+"""Calls of each method that the core can hand over before it is asked for more."""
+_AT_ONCE: Final = 0
+"""A deadline that has passed: what is there comes without waiting."""
+
+
+class Lane:
+    """One completion queue and the thread that empties it.
+
+    Made before the server starts; `start` comes after that, and `close` when it has stopped.
+    `handle` is called on the thread with what was asked since the last time.
+    """
+
+    def __init__(
+        self,
+        server: grpc.aio.Server,
+        methods: Mapping[str, StartCall],
+        handle: Callable[[list[Asked]], None],
+    ) -> None:
+        self._core = _core_of(server)
+        self._handle = handle
+        self._asked: list[Asked] = []
+        self._queue = cygrpc.CompletionQueue()
+        self._core.register_completion_queue(self._queue)
+        for method in methods:
+            self._core.register_method(method)
+        self._methods = methods
+        self._thread = threading.Thread(target=self._run, name="lane", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take calls."""
+        for method, start_call in self._methods.items():
+            for _ in range(_READY):
+                self._await_call(method, start_call)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._queue.shutdown()
+        self._thread.join()
+
+    def _await_call(self, method: str, start_call: StartCall) -> None:
+        def accepted(event: Any) -> None:
+            if event.success:  # else the server is stopping
+                start_call(event, self._asked.append)
+                self._await_call(method, start_call)
+
+        self._core.request_registered_call(self._queue, self._queue, method, accepted)
+
+    def _run(self) -> None:
+        # Every event's tag is what to do about it.
+        poll, kinds = self._queue.poll, cygrpc.CompletionType
+        while (event := poll()).completion_type != kinds.queue_shutdown:
+            while event.completion_type == kinds.operation_complete:
+                self._take(event)
+                event = poll(_AT_ONCE)
+            # An event that is kept while waiting would keep its call.
+            event = None
+            if self._asked:
+                asked = self._asked.copy()
+                self._asked.clear()
+                self._try(self._handle, asked)
+
+    def _take(self, event: Any) -> None:
+        self._try(event.tag, event)
+
+    @staticmethod
+    def _try(do: Callable[[Any], object], what: Any) -> None:
+        try:
+            do(what)
+        except Exception:
+            logger.exception("an event of the lane was lost")
+
+
+def _core_of(server: grpc.aio.Server) -> cygrpc.Server:
+    """Find the core's server behind grpc.aio's, which does not show it.
+
+    Raises:
+        RuntimeError: this grpcio has another build.
+    """
+    for found in gc.get_referents(cast("Any", server)._server):  # noqa: SLF001
+        if isinstance(found, cygrpc.Server):
+            return found
+    raise RuntimeError(f"grpcio {grpc.__version__} keeps its server elsewhere; install 1.85")

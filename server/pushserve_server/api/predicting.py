@@ -1,0 +1,122 @@
+"""Predict and PredictStream: what small graphs answer is answered at once, and together.
+
+Everything else goes to the event loop: versions that have to be loaded first, workers, and
+graphs that take their time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import NamedTuple
+
+from pushserve.v1 import model_service_pb2 as pb
+from pushserve_server.api.calls import Asked
+from pushserve_server.api.inputs import request_from_proto
+from pushserve_server.errors import DeadlineExceeded, Overloaded
+from pushserve_server.serve.answering import Answering
+from pushserve_server.serve.catalogue import Catalogue
+from pushserve_server.serve.decoding import Request
+from pushserve_server.serve.live import Live
+from pushserve_server.serve.together import Inline, answer_together
+
+
+class _Rows(NamedTuple):
+    """A request, decoded for the version that is to answer it."""
+
+    live: Live
+    request: Request
+    answering: Answering
+
+
+class _Batch(NamedTuple):
+    live: Live
+    inline: Inline
+    calls: list[tuple[Request, Asked]]
+
+
+class Predicting:
+    """Answers for one frontend, on whose event loop it is made; called on the lane's thread.
+
+    `most` is how many requests are worked on at a time; more are refused.
+    """
+
+    def __init__(self, catalogue: Catalogue, most: int) -> None:
+        self._catalogue = catalogue
+        self._most = most
+        self._loop = asyncio.get_running_loop()
+        self._awaited: set[Asked] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __call__(self, asked: list[Asked]) -> None:
+        """Answer them all, or see to it that the event loop does."""
+        room = max(self._most - len(self._awaited), 0)
+        for one in asked[room:]:
+            one.fail(Overloaded(f"{self._most} calls are being worked on; try again shortly"))
+        batches: dict[Answering, _Batch] = {}
+        now = time.time()
+        for one in asked[:room]:
+            if one.deadline < now:
+                one.fail(DeadlineExceeded("the deadline passed before the work was begun"))
+                continue
+            try:
+                self._sort(one, batches)
+            except Exception as error:  # noqa: BLE001 (it goes to whose request it was)
+                one.fail(error)
+        for answering, batch in batches.items():
+            batch.live.called_at = time.monotonic()
+            answer_together(batch.inline, batch.calls, answering)
+
+    def _sort(self, asked: Asked, batches: dict[Answering, _Batch]) -> None:
+        message = asked.request()
+        live = self._loaded(message)
+        rows = None
+        if live is not None:
+            rows = _decoded(message, live)
+            batch = batches.get(rows.answering)
+            inline = live.engine.inline(rows.request, rows.answering)
+            if inline is not None:
+                if batch is None:
+                    batch = batches[rows.answering] = _Batch(live, inline, [])
+                batch.calls.append((rows.request, asked))
+                return
+        self._awaited.add(asked)
+        self._loop.call_soon_threadsafe(self._begin, asked, message, rows)
+
+    def _loaded(self, message: pb.PredictRequest) -> Live | None:
+        """Give what answers, where a ref leads to what is loaded: nearly always."""
+        if message.WhichOneof("target") in (None, "ref"):
+            return self._catalogue.route(message.model, message.ref)
+        return None
+
+    def _begin(self, asked: Asked, message: pb.PredictRequest, rows: _Rows | None) -> None:
+        task = self._loop.create_task(self._answer(asked, message, rows))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        asked.when_gone(lambda: self._loop.call_soon_threadsafe(task.cancel))
+
+    async def _answer(self, asked: Asked, message: pb.PredictRequest, rows: _Rows | None) -> None:
+        try:
+            live = self._loaded(message) or await self._load(message)
+            if rows is None or rows.live is not live:
+                rows = _decoded(message, live)
+            asked.reply(await live.predict(rows.request, rows.answering))
+        except asyncio.CancelledError:
+            asked.fail(DeadlineExceeded("the caller gave up"))
+        except Exception as error:  # noqa: BLE001 (it goes to whose request it was)
+            asked.fail(error)
+        finally:
+            self._awaited.discard(asked)
+
+    async def _load(self, message: pb.PredictRequest) -> Live:
+        target = message.WhichOneof("target")
+        if target == "version":
+            return await self._catalogue.version(message.model, number=message.version, commit=None)
+        if target == "commit":
+            return await self._catalogue.version(message.model, number=None, commit=message.commit)
+        return await self._catalogue.wait_for_route(message.model, message.ref)
+
+
+def _decoded(message: pb.PredictRequest, live: Live) -> _Rows:
+    request = request_from_proto(message, live.decoder)
+    return _Rows(live, request, live.answering(message.outputs))
