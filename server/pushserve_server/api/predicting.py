@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import NamedTuple
+from functools import partial
+from typing import Final, NamedTuple
 
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve_server.api.calls import Asked
@@ -19,6 +20,9 @@ from pushserve_server.serve.catalogue import Catalogue
 from pushserve_server.serve.decoding import Request
 from pushserve_server.serve.live import Live
 from pushserve_server.serve.together import Inline, answer_together
+
+_QUICK: Final = 0.02
+"""Nobody looks whether the caller is still there before a call has taken so many seconds."""
 
 
 class _Rows(NamedTuple):
@@ -35,6 +39,9 @@ class _Batch(NamedTuple):
     calls: list[tuple[Request, Asked]]
 
 
+_Later = tuple[Asked, pb.PredictRequest, _Rows | None]
+
+
 class Predicting:
     """Answers for one frontend, on whose event loop it is made; called on the lane's thread.
 
@@ -47,6 +54,7 @@ class Predicting:
         self._loop = asyncio.get_running_loop()
         self._awaited: set[Asked] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unwatched: list[tuple[Asked, asyncio.Task[None]]] = []
 
     def __call__(self, asked: list[Asked]) -> None:
         """Answer them all, or see to it that the event loop does."""
@@ -54,34 +62,35 @@ class Predicting:
         for one in asked[room:]:
             one.fail(Overloaded(f"{self._most} calls are being worked on; try again shortly"))
         batches: dict[Answering, _Batch] = {}
+        later: list[_Later] = []
         now = time.time()
         for one in asked[:room]:
             if one.deadline < now:
                 one.fail(DeadlineExceeded("the deadline passed before the work was begun"))
                 continue
             try:
-                self._sort(one, batches)
+                self._sort(one, batches, later)
             except Exception as error:  # noqa: BLE001 (it goes to whose request it was)
                 one.fail(error)
+        if later:
+            self._awaited.update(one for one, _, _ in later)
+            self._loop.call_soon_threadsafe(self._begin, later)
         for answering, batch in batches.items():
             batch.live.called_at = time.monotonic()
             answer_together(batch.inline, batch.calls, answering)
 
-    def _sort(self, asked: Asked, batches: dict[Answering, _Batch]) -> None:
+    def _sort(self, asked: Asked, batches: dict[Answering, _Batch], later: list[_Later]) -> None:
         message = asked.request()
         live = self._loaded(message)
-        rows = None
-        if live is not None:
-            rows = _decoded(message, live)
-            batch = batches.get(rows.answering)
-            inline = live.engine.inline(rows.request, rows.answering)
-            if inline is not None:
-                if batch is None:
-                    batch = batches[rows.answering] = _Batch(live, inline, [])
-                batch.calls.append((rows.request, asked))
-                return
-        self._awaited.add(asked)
-        self._loop.call_soon_threadsafe(self._begin, asked, message, rows)
+        rows = None if live is None else _decoded(message, live)
+        inline = rows and rows.live.engine.inline(rows.request, rows.answering)
+        if rows is None or inline is None:
+            later.append((asked, message, rows))
+            return
+        batch = batches.get(rows.answering)
+        if batch is None:
+            batch = batches[rows.answering] = _Batch(rows.live, inline, [])
+        batch.calls.append((rows.request, asked))
 
     def _loaded(self, message: pb.PredictRequest) -> Live | None:
         """Give what answers, where a ref leads to what is loaded: nearly always."""
@@ -89,11 +98,21 @@ class Predicting:
             return self._catalogue.route(message.model, message.ref)
         return None
 
-    def _begin(self, asked: Asked, message: pb.PredictRequest, rows: _Rows | None) -> None:
-        task = self._loop.create_task(self._answer(asked, message, rows))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        asked.when_gone(lambda: self._loop.call_soon_threadsafe(task.cancel))
+    def _begin(self, later: list[_Later]) -> None:
+        if not self._unwatched:
+            self._loop.call_later(_QUICK, self._watch)
+        for asked, message, rows in later:
+            task = self._loop.create_task(self._answer(asked, message, rows))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            self._unwatched.append((asked, task))
+
+    def _watch(self) -> None:
+        """See to it that whoever hangs up is no longer worked for."""
+        unwatched, self._unwatched = self._unwatched, []
+        for asked, task in unwatched:
+            if not task.done():
+                asked.when_gone(partial(self._loop.call_soon_threadsafe, task.cancel))
 
     async def _answer(self, asked: Asked, message: pb.PredictRequest, rows: _Rows | None) -> None:
         try:
