@@ -212,12 +212,15 @@ def test_the_deadline_is_known():
     holding = Holding()
     with running(holding, grace=0.1) as server:
         begun = time.time()
-        server.stub.Predict.future(named("m"), timeout=7)
-        server.stub.Predict.future(named("n"))
+        calls = [
+            server.stub.Predict.future(named("m"), timeout=7),
+            server.stub.Predict.future(named("n")),
+        ]
         until(lambda: 2 == len(holding.asked))
         deadlines = dict(zip(holding.names(), (one.deadline for one in holding.asked), strict=True))
         assert begun + 5 < deadlines["m"] < begun + 9
         assert deadlines["n"] > begun + 1e6
+        assert not any(call.done() for call in calls)
 
 
 def test_stopping_waits_for_calls_in_flight_and_cancels_what_takes_too_long():
