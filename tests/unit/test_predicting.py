@@ -8,6 +8,7 @@ import numpy as np
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve_server.api.predicting import Predicting
 from pushserve_server.errors import BadInput, DeadlineExceeded, NotFound, Overloaded
+from tests.fixtures.registry import sha
 
 
 class Asking:
@@ -16,6 +17,7 @@ class Asking:
     def __init__(self, *values: float, model: str = "m0000", left: float = 60, **more) -> None:
         tensor = pb.Tensor(raw=np.array(values, float).tobytes())
         self._request = pb.PredictRequest(model=model, tensor=tensor, **more)
+        self.size = self._request.ByteSize()
         self.deadline = time.time() + left
         self.got: pb.PredictResponse | Exception | None = None
         self.gone = None
@@ -75,6 +77,34 @@ def test_what_has_to_be_loaded_first_is_answered_by_the_event_loop(many):
         await answered(other, by_number)
         assert ([6, 8], [10, 12]) == (other.doubled, by_number.doubled)
         assert "m0001" == other.got.model
+
+    run_with(many, story)
+
+
+def test_a_version_asked_for_before_is_answered_at_once(many):
+    async def story(predicting):
+        for target in ({"version": 1}, {"commit": sha("a")[:9]}):
+            first, second = Asking(1, 2, **target), Asking(3, 4, **target)
+            predicting([first])
+            await answered(first)
+            predicting([second])
+            assert ([2, 4], [6, 8]) == (first.doubled, second.doubled)
+
+    run_with(many, story)
+
+
+def test_what_takes_long_to_decode_holds_up_nobody(many):
+    async def story(predicting):
+        large = Asking(1, 2)
+        large._request.ClearField("tensor")
+        large._request.rows.add().update({"x1": 1, "x2": 2})
+        large.size = 10**6
+        small = Asking(3, 4)
+        predicting([large, small])
+        assert large.got is None
+        assert [6, 8] == small.doubled
+        await answered(large)
+        assert [2, 4] == large.doubled
 
     run_with(many, story)
 

@@ -32,6 +32,10 @@ class Asked(together.Asked, Protocol):
     deadline: float
     """When the caller gives up, in seconds since the epoch."""
 
+    @property
+    def size(self) -> int:
+        """Bytes of the request."""
+
     def request(self) -> pb.PredictRequest:
         """Read it.
 
@@ -73,6 +77,10 @@ class _Unary:
             return
         self._data = data
         self._ask(self)
+
+    @property
+    def size(self) -> int:
+        return len(self._data)
 
     def request(self) -> pb.PredictRequest:
         return read(self._data, pb.PredictRequest.FromString)
@@ -190,6 +198,10 @@ class _Streamed:
         self._do: Callable[[], object] | None = None
         self.answer: bytes | None = None
         self.deadline = stream.deadline
+
+    @property
+    def size(self) -> int:
+        return len(self._data)
 
     def request(self) -> pb.PredictRequest:
         return read(self._data, pb.PredictStreamRequest.FromString).request

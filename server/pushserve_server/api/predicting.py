@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypedDict
 
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve_server.api.calls import Asked
@@ -24,6 +24,9 @@ from pushserve_server.serve.together import Inline, answer_together
 _QUICK: Final = 0.02
 """Nobody looks whether the caller is still there before a call has taken so many seconds."""
 
+_LARGE: Final = 64 * 1024
+"""Bytes from which a table or rows are decoded on a thread of their own."""
+
 
 class _Rows(NamedTuple):
     """A request, decoded for the version that is to answer it."""
@@ -37,6 +40,11 @@ class _Batch(NamedTuple):
     live: Live
     inline: Inline
     calls: list[tuple[Request, Asked]]
+
+
+class _Named(TypedDict):
+    number: int | None
+    commit: str | None
 
 
 _Later = tuple[Asked, pb.PredictRequest, _Rows | None]
@@ -81,7 +89,7 @@ class Predicting:
 
     def _sort(self, asked: Asked, batches: dict[Answering, _Batch], later: list[_Later]) -> None:
         message = asked.request()
-        live = self._loaded(message)
+        live = None if _takes_long(message, asked.size) else self._loaded(message)
         rows = None if live is None else _decoded(message, live)
         inline = rows and rows.live.engine.inline(rows.request, rows.answering)
         if rows is None or inline is None:
@@ -93,10 +101,10 @@ class Predicting:
         batch.calls.append((rows.request, asked))
 
     def _loaded(self, message: pb.PredictRequest) -> Live | None:
-        """Give what answers, where a ref leads to what is loaded: nearly always."""
+        """Give what answers, where that is loaded: nearly always."""
         if message.WhichOneof("target") in (None, "ref"):
             return self._catalogue.route(message.model, message.ref)
-        return None
+        return self._catalogue.loaded_version(message.model, **_version(message))
 
     def _begin(self, later: list[_Later]) -> None:
         if not self._unwatched:
@@ -118,7 +126,7 @@ class Predicting:
         try:
             live = self._loaded(message) or await self._load(message)
             if rows is None or rows.live is not live:
-                rows = _decoded(message, live)
+                rows = await asyncio.to_thread(_decoded, message, live)
             asked.reply(await live.predict(rows.request, rows.answering))
         except asyncio.CancelledError:
             asked.fail(DeadlineExceeded("the caller gave up"))
@@ -128,12 +136,20 @@ class Predicting:
             self._awaited.discard(asked)
 
     async def _load(self, message: pb.PredictRequest) -> Live:
-        target = message.WhichOneof("target")
-        if target == "version":
-            return await self._catalogue.version(message.model, number=message.version, commit=None)
-        if target == "commit":
-            return await self._catalogue.version(message.model, number=None, commit=message.commit)
-        return await self._catalogue.wait_for_route(message.model, message.ref)
+        if message.WhichOneof("target") in (None, "ref"):
+            return await self._catalogue.wait_for_route(message.model, message.ref)
+        return await self._catalogue.version(message.model, **_version(message))
+
+
+def _version(message: pb.PredictRequest) -> _Named:
+    if message.HasField("version"):
+        return {"number": message.version, "commit": None}
+    return {"number": None, "commit": message.commit}
+
+
+def _takes_long(message: pb.PredictRequest, size: int) -> bool:
+    """Say whether decoding would hold up others: objects and texts take 10 ms a megabyte."""
+    return size > _LARGE and not message.HasField("tensor")
 
 
 def _decoded(message: pb.PredictRequest, live: Live) -> _Rows:

@@ -38,7 +38,7 @@ _NAMED: Final = 8
 class Catalogue:
     """Loaded versions and the table that leads calls to them.
 
-    Lives on one event loop; `route` alone is called from other threads, too.
+    Lives on one event loop; `route` and `loaded_version` are called from other threads, too.
     """
 
     def __init__(
@@ -116,6 +116,11 @@ class Catalogue:
             return entry.wanted[entry.full_name(ref) or ""]
 
         return await self._wait(look, f"{model} {ref}".strip())
+
+    def loaded_version(self, model: str, *, number: int | None, commit: str | None) -> Live | None:
+        """Give a version that calls have asked for before, while it is loaded."""
+        version = self._found.get((model, number, commit))
+        return None if version is None else self._shelf.live.get(version.id)
 
     async def version(self, model: str, *, number: int | None, commit: str | None) -> Live:
         """Give a version by number or commit, loading it if need be.
