@@ -3,7 +3,7 @@
 import tomllib
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pushserve_server.domain.records import Trust
@@ -228,6 +228,7 @@ def test_no_text_leaves_the_listed_folder(before: str, after: str) -> None:
 
 
 @given(st.text())
+@example("/")
 def test_normalizing_is_idempotent(text: str) -> None:
     for prefix in ("https://h/", "git@h:", "file:///"):
         try:

@@ -86,7 +86,7 @@ def parse_url(url: str, *, pattern: bool = False) -> CloneUrl:
     if match := _SCP.fullmatch(url):
         host = _host(url, match["host"], pattern=pattern)
         path = _path(url, match["path"].rstrip("/"), pattern=pattern)
-        if path.startswith(("/", "-")):
+        if not path or path.startswith(("/", "-")):
             raise _bad(url, "write ssh://user@host/path for an absolute path")
         return CloneUrl("scp", match["user"], host, None, path)
     if url.startswith("/"):
