@@ -158,6 +158,7 @@ def once(root: Path, count: int, options: argparse.Namespace) -> dict[str, float
         stub = pb_grpc.ModelServiceStub(channel)
         await_models(stub, count)
         found["start to first answer, s"] = running.start
+        processes.await_idle(running.pid)  # what is loaded ahead of calls is not List's
         found["PSS MiB after start"] = processes.memory(processes.tree(running.pid)) / 2**20
         pages = pb.ListRequest(page_size=10)
         found["List, a page of 10, p50 us"] = p50(options.calls, lambda: stub.List(pages))

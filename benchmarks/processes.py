@@ -19,6 +19,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
 _TICK = os.sysconf("SC_CLK_TCK")
+_IDLE = 0.1
+"""Seconds of processor time in one second, below which a server has settled."""
 
 
 def tree(pid: int) -> list[int]:
@@ -40,6 +42,18 @@ def cpu_seconds(pids: list[int]) -> float:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             total += int(fields[11]) + int(fields[12])
     return total / _TICK
+
+
+def await_idle(pid: int, seconds: float = 20.0) -> None:
+    """Wait, up to `seconds`, until a process and all below it have done next to nothing for 1 s."""
+    deadline = time.monotonic() + seconds
+    before = cpu_seconds(tree(pid))
+    while time.monotonic() < deadline:
+        time.sleep(1)
+        now = cpu_seconds(tree(pid))
+        if now - before < _IDLE:
+            return
+        before = now
 
 
 def memory(pids: list[int]) -> int:
