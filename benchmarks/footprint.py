@@ -84,7 +84,8 @@ def await_answer(wire: wires.Wire, address: str, model: str) -> None:
 
 
 def of(running: Running, wire: wires.Wire, callers: int = CALLERS) -> Footprint:
-    """Look at a server, load it with both models for a second each, and look again."""
+    """Look at a server that has settled, load it with both models for a second each, look again."""
+    processes.await_idle(running.pid)
     idle = processes.memory(processes.tree(running.pid))
     for model in models.MODELS:
         Subject.of("alone", running, wire).measure(model, callers, 1.0)

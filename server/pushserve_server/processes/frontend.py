@@ -28,6 +28,7 @@ from pushserve_server.processes.layout import bundles_dir, worker_socket
 from pushserve_server.registry import Registry
 from pushserve_server.serve.catalogue import Catalogue
 from pushserve_server.serve.engine import Engine
+from pushserve_server.serve.memory import share_arenas
 from pushserve_server.serve.onnx_engine import OnnxEngine
 from pushserve_server.serve.preload import PreloadRule
 from pushserve_server.serve.store import Store
@@ -161,4 +162,5 @@ async def _stop_asked() -> None:
 
 def main(boot: Boot) -> None:
     """Run one frontend."""
+    share_arenas()
     uvloop.run(run(boot))
