@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from typing import Final
 
 import grpc
@@ -51,10 +52,18 @@ def status_of(error: errors.PushserveError) -> status_pb2.Status:
 
 def failure(error: Exception) -> tuple[grpc.StatusCode, status_pb2.Status]:
     """Give the code and status of whatever was raised; what nobody foresaw is only logged."""
+    if type(error) is errors.Overloaded:
+        return grpc.StatusCode.RESOURCE_EXHAUSTED, _overloaded(error.message, error.retry_after)
     if isinstance(error, errors.PushserveError):
         return status_code(error), status_of(error)
     logger.error("a handler raised", exc_info=error)
     return grpc.StatusCode.INTERNAL, internal_status()
+
+
+@lru_cache(64)
+def _overloaded(message: str, retry_after: float) -> status_pb2.Status:
+    """Give the status of a refusal, of which there may be thousands a second."""
+    return status_of(errors.Overloaded(message, retry_after))
 
 
 def internal_status() -> status_pb2.Status:
