@@ -150,9 +150,28 @@ def test_a_handler_that_raises_does_not_stop_the_lane():
         echo(asked)
 
     with running(once) as server:
-        with pytest.raises(grpc.RpcError):
-            server.stub.Predict(named("lost"), timeout=0.5)
+        with pytest.raises(grpc.RpcError) as caught:
+            server.stub.Predict(named("lost"), timeout=20)
+        assert grpc.StatusCode.INTERNAL == caught.value.code()
+        assert "defect" not in caught.value.details()
         assert "next" == server.stub.Predict(named("next"), timeout=20).model
+
+
+def test_only_the_first_answer_counts():
+    def twice(asked: list[Asked]) -> None:
+        for one in asked:
+            answer(one)
+            one.fail(BadInput("too late"))
+
+    with running(twice) as server:
+        assert ["m"] * 3 == [
+            server.stub.Predict(named("m"), timeout=20).model,
+            *Replies(
+                server.stub.PredictStream(
+                    iter([pb.PredictStreamRequest(request=named("m"))] * 2), timeout=20
+                )
+            ).all(),
+        ]
 
 
 def test_a_request_over_the_limit_is_refused():

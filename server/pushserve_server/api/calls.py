@@ -27,7 +27,10 @@ _OK: Final = cygrpc.StatusCode.ok
 
 
 class Asked(together.Asked, Protocol):
-    """One request, to be answered once with a serialized PredictResponse, from any thread."""
+    """One request, to be answered with a serialized PredictResponse, from any thread.
+
+    The first answer counts; others are dropped.
+    """
 
     deadline: float
     """When the caller gives up, in seconds since the epoch."""
@@ -61,12 +64,13 @@ def start_stream(event: Any, ask: Ask) -> None:
 
 
 class _Unary:
-    __slots__ = ("_ask", "_call", "_data", "deadline")
+    __slots__ = ("_answered", "_ask", "_call", "_data", "deadline")
 
     def __init__(self, event: Any, ask: Ask) -> None:
         self._call = event.call
         self._ask = ask
         self._data = b""
+        self._answered = False
         self.deadline = event.call_details.deadline
         self._call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._received)
 
@@ -86,19 +90,19 @@ class _Unary:
         return read(self._data, pb.PredictRequest.FromString)
 
     def reply(self, data: bytes) -> None:
-        operations = (
-            cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS),
+        self._end(
             cygrpc.SendMessageOperation(data, _NO_FLAGS),
             cygrpc.SendStatusFromServerOperation(None, _OK, b"", _NO_FLAGS),
         )
-        self._call.start_server_batch(operations, _nothing)
 
     def fail(self, error: Exception) -> None:
-        operations = (
-            cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS),
-            _status_operation(error),
-        )
-        self._call.start_server_batch(operations, _nothing)
+        self._end(_status_operation(error))
+
+    def _end(self, *operations: Any) -> None:
+        if not self._answered:
+            self._answered = True
+            head = cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS)
+            self._call.start_server_batch((head, *operations), _nothing)
 
     def when_gone(self, do: Callable[[], object]) -> None:
         def closed(event: Any) -> None:
@@ -214,8 +218,9 @@ class _Streamed:
 
     def _answer(self, answer: bytes) -> None:
         self._do = None
-        self.answer = answer
-        self._stream.answered()
+        if self.answer is None:
+            self.answer = answer
+            self._stream.answered()
 
     def when_gone(self, do: Callable[[], object]) -> None:
         self._do = do

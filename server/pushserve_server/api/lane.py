@@ -82,24 +82,24 @@ class Lane:
         poll, kinds = self._queue.poll, cygrpc.CompletionType
         while (event := poll()).completion_type != kinds.queue_shutdown:
             while event.completion_type == kinds.operation_complete:
-                self._take(event)
+                try:
+                    event.tag(event)
+                except Exception:
+                    logger.exception("an event of the lane was lost")
                 event = poll(_AT_ONCE)
             # An event that is kept while waiting would keep its call.
             event = None
             if self._asked:
                 asked = self._asked.copy()
                 self._asked.clear()
-                self._try(self._handle, asked)
+                self._answer(asked)
 
-    def _take(self, event: Any) -> None:
-        self._try(event.tag, event)
-
-    @staticmethod
-    def _try(do: Callable[[Any], object], what: Any) -> None:
+    def _answer(self, asked: list[Asked]) -> None:
         try:
-            do(what)
-        except Exception:
-            logger.exception("an event of the lane was lost")
+            self._handle(asked)
+        except Exception as error:  # noqa: BLE001 (a defect: nobody is left waiting, it is logged)
+            for one in asked:
+                one.fail(error)
 
 
 def _core_of(server: grpc.aio.Server) -> cygrpc.Server:
