@@ -24,7 +24,7 @@ from pushserve_sandbox.jail import environment
 from pushserve_sandbox.policy import Policy as JobPolicy
 from pushserve_server.errors import Unavailable
 
-__all__ = ["Exit", "Job", "JobPolicy", "Zygote", "spawn_zygote"]
+__all__ = ["Exit", "Job", "JobPolicy", "Zygote", "end_zygote", "is_ready", "start_zygote"]
 
 SOCKET_NAME: Final = "zygote.sock"
 _START_TIMEOUT: Final = 30.0
@@ -179,22 +179,17 @@ def _exit_from_json(data: Mapping[str, Any]) -> Exit:
     return Exit(data.get("code"), data.get("signal"), data["max_rss"], data["cpu_seconds"])
 
 
-def spawn_zygote(
-    run_dir: Path, *, ready_timeout: float = 60.0, test_jobs: Path | None = None
-) -> subprocess.Popen[bytes]:
-    """Start a zygote that listens at `run_dir`/zygote.sock, and wait until it takes jobs.
+def start_zygote(run_dir: Path, *, test_jobs: Path | None = None) -> subprocess.Popen[bytes]:
+    """Start a zygote that listens at `run_dir`/zygote.sock; it takes jobs when `is_ready` says so.
 
     It ends when the process's `stdin` is closed, so also with the caller. `test_jobs` is a
     folder of modules whose functions may be jobs, named "module:function".
-
-    Raises:
-        Unavailable: it ended, or was not ready within `ready_timeout` seconds.
     """
     command = [sys.executable, "-I", "-B", "-m", "pushserve_sandbox.zygote"]
     if test_jobs is not None:
         command += ["--allow-test-jobs", str(test_jobs)]
     with _listen(run_dir / SOCKET_NAME) as listener:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [*command, "--listen-fd", str(listener.fileno())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -203,12 +198,22 @@ def spawn_zygote(
             pass_fds=[listener.fileno()],
             start_new_session=True,  # Ctrl-C is for the supervisor, which drains
         )
-    try:
-        _await_ready(process, ready_timeout)
-    except BaseException:
-        end_zygote(process)
-        raise
-    return process
+
+
+def is_ready(process: subprocess.Popen[bytes], timeout: float = 0.0) -> bool:
+    """Say whether a zygote takes jobs by now, or within `timeout` seconds. Until it does, ask.
+
+    Raises:
+        Unavailable: it ended.
+    """
+    assert process.stdout is not None  # noqa: S101 (it was opened as a pipe)
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        if not selector.select(timeout):
+            return False
+    if process.stdout.readline() != b"ready\n":
+        raise Unavailable(f"the zygote ended with {process.wait()}; its standard error says why")
+    return True
 
 
 def end_zygote(process: subprocess.Popen[bytes]) -> None:
@@ -228,14 +233,3 @@ def _listen(path: Path) -> socket.socket:
     listener.bind(str(path))
     listener.listen(128)
     return listener
-
-
-def _await_ready(process: subprocess.Popen[bytes], timeout: float) -> None:
-    if process.stdout is None:  # never: it was opened as a pipe
-        raise Unavailable("the zygote has no standard output")
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        if not selector.select(timeout):
-            raise Unavailable(f"the zygote was not ready within {timeout:g} s")
-    if process.stdout.readline() != b"ready\n":
-        raise Unavailable(f"the zygote ended with {process.wait()}; its standard error says why")

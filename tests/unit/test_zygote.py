@@ -13,9 +13,9 @@ import pytest
 from pushserve_sandbox import channel, job
 from pushserve_sandbox.channel import ChannelError
 from pushserve_server.errors import Unavailable
-from pushserve_server.jobs import Exit, JobPolicy, Zygote, end_zygote, spawn_zygote
+from pushserve_server.jobs import Exit, JobPolicy, Zygote, end_zygote
 from tests.fixtures import jailed
-from tests.fixtures.zygote import JOBS, running_zygote
+from tests.fixtures.zygote import JOBS, running_zygote, spawn_zygote
 
 DEADLINE = 20.0
 
@@ -40,7 +40,7 @@ def ask(zygote, request, fds=()):
 def own_process(tmp_path_factory):
     """A zygote's process and itself, to be killed by one test."""
     folder = tmp_path_factory.mktemp("own")
-    process = spawn_zygote(folder, test_jobs=JOBS)
+    process = spawn_zygote(folder, JOBS)
     yield process, Zygote(folder / "zygote.sock")
     end_zygote(process)
 

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Final
 
 from pushserve_server.build.bundles import Bundles
+from pushserve_server.errors import Unavailable
 from pushserve_server.hints import Hints, wait
-from pushserve_server.jobs import Zygote, end_zygote, spawn_zygote
+from pushserve_server.jobs import Zygote, end_zygote, is_ready, start_zygote
 from pushserve_server.processes import layout
 from pushserve_server.processes.backoff import Backoff
 from pushserve_server.processes.boot import Boot, set_up_logging, start
@@ -36,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 _TICK: Final = 0.1
 _STOP_MARGIN: Final = 5.0
+_ZYGOTE_PATIENCE: Final = 60.0
+"""For its imports, which take 2 s, in seconds."""
 _RUN_ROOT: Final = Path("/tmp")  # noqa: S108 (mkdtemp makes the name below it)
 _RUN_PREFIX: Final = "pushserve-"
 
@@ -89,6 +92,8 @@ class Supervisor:
         self._changes = ChangeListener(settings.database, self._hints.wake)
         self._stopping = False
         self._zygote_process: subprocess.Popen[bytes] | None = None
+        self._zygote_since = 0.0
+        self._zygote_ready = self._had_zygote = False
         zygote = Zygote(layout.zygote_socket(run_dir))
         self._workers = Workers(settings, run_dir, zygote, Bundles(layout.bundles_dir(settings)))
         self._following = Following(settings, registry, self._workers, self._replica)
@@ -124,21 +129,30 @@ class Supervisor:
             if code is not None:
                 logger.warning("%s ended with code %d; starting it again", child.boot.name, code)
                 self._registry.frontend_stopped(child.boot.id)
-        self._tend_zygote()  # after the children: they start while it imports
+        self._tend_zygote(now)  # after the children: they start while it imports
+        if not self._zygote_ready:
+            return  # whoever asked it for a worker now would wait for seconds
         try:
             self._following.step()
         except Exception:
             logger.exception("the registry cannot be read; workers stay as they are")
         self._workers.tend()
 
-    def _tend_zygote(self) -> None:
+    def _tend_zygote(self, now: float) -> None:
+        """Have a zygote run. One that never came up ends the server: nothing could be built."""
         process = self._zygote_process
-        if process is not None and process.poll() is None:
-            return
-        if process is not None:
+        if process is None:
+            self._zygote_process = start_zygote(self._run_dir)
+            self._zygote_since, self._zygote_ready = now, False
+        elif process.poll() is not None and self._had_zygote:
             logger.warning("the zygote ended; starting it again")
             end_zygote(process)
-        self._zygote_process = spawn_zygote(self._run_dir)
+            self._zygote_process, self._zygote_ready = None, False
+        elif not self._zygote_ready:
+            self._zygote_ready = is_ready(process)
+            self._had_zygote |= self._zygote_ready
+            if not self._zygote_ready and now - self._zygote_since > _ZYGOTE_PATIENCE:
+                raise Unavailable(f"the zygote was not ready within {_ZYGOTE_PATIENCE:g} s")
 
     def _drain(self) -> None:
         logger.info("stopping: calls in flight may end")
