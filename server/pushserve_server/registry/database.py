@@ -9,8 +9,10 @@ rows that it takes.
 from __future__ import annotations
 
 import os
+import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +33,7 @@ _WRITERS: Final = 0x70757368
 _CONNECTIONS: Final = 32
 _WAIT: Final = 30
 """For a connection and for other writers, in seconds."""
+_LOOK: Final = 0.01
 _POSTGRES_SCHEMES: Final = ("postgresql", "postgres", "psycopg3", "postgresql+pool")
 CHANNEL: Final = "pushserve"
 """Where PostgreSQL tells of changes."""
@@ -153,6 +156,7 @@ def _postgres(url: str) -> Any:
 def _sqlite(path: Path) -> Any:
     path.parent.mkdir(parents=True, exist_ok=True)
     _create_private(path)
+    _use_wal(path)
     return PooledSqliteDatabase(
         str(path),
         max_connections=_CONNECTIONS,
@@ -162,12 +166,29 @@ def _sqlite(path: Path) -> Any:
         check_same_thread=False,
         pragmas=[
             ("busy_timeout", _WAIT * 1000),
-            ("journal_mode", "wal"),
             # A reply to Register means that the row is on disk.
             ("synchronous", "full"),
             ("foreign_keys", 1),
         ],
     )
+
+
+def _use_wal(path: Path) -> None:
+    """Have readers not wait for the writer; the file remembers it.
+
+    Where others do the same, SQLite says at once that the file is locked instead of waiting.
+    """
+    deadline = time.monotonic() + _WAIT
+    while True:
+        try:
+            with closing(sqlite3.connect(path, timeout=_WAIT)) as connection:
+                connection.execute("PRAGMA journal_mode = wal")
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY and time.monotonic() < deadline:
+                time.sleep(_LOOK)
+                continue
+            # What else is wrong with the file is said by whoever uses it.
+        return
 
 
 def _create_private(path: Path) -> None:
