@@ -29,7 +29,7 @@ run: setup ## start server and webhook, take an example live, say what to try (A
 
 test: setup system-postgres ## run the tests (TESTS=tests/unit for some of them)
 	@$(BIN)/python -m compileall -q protos server webhook clients
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --quiet $(TESTS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --quiet $(TESTS)
 
 check: setup ## ruff, mypy, stubs fresh, buf lint
 	@$(BIN)/ruff check .
