@@ -30,6 +30,8 @@ StartCall = Callable[[Any, Callable[[Asked], None]], object]
 
 _READY: Final = 64
 """Calls of each method that the core can hand over before it is asked for more."""
+_MOST: Final = 4096
+"""Events that are taken before what was asked is answered; a call has three."""
 _AT_ONCE: Final = 0
 """A deadline that has passed: what is there comes without waiting."""
 
@@ -72,27 +74,32 @@ class Lane:
     def _await_call(self, method: str, start_call: StartCall) -> None:
         def accepted(event: Any) -> None:
             if event.success:  # else the server is stopping
-                start_call(event, self._asked.append)
                 self._await_call(method, start_call)
+                start_call(event, self._asked.append)
 
         self._core.request_registered_call(self._queue, self._queue, method, accepted)
 
     def _run(self) -> None:
-        # Every event's tag is what to do about it.
-        poll, kinds = self._queue.poll, cygrpc.CompletionType
-        while (event := poll()).completion_type != kinds.queue_shutdown:
-            while event.completion_type == kinds.operation_complete:
-                try:
-                    event.tag(event)
-                except Exception:
-                    logger.exception("an event of the lane was lost")
-                event = poll(_AT_ONCE)
-            # An event that is kept while waiting would keep its call.
-            event = None
+        while self._take_what_has_come():
             if self._asked:
                 asked = self._asked.copy()
                 self._asked.clear()
                 self._answer(asked)
+
+    def _take_what_has_come(self) -> bool:
+        """Wait for an event, take all that are there by then; False when none will come."""
+        poll, kinds = self._queue.poll, cygrpc.CompletionType
+        event, taken = poll(), 0
+        while event.completion_type == kinds.operation_complete:
+            try:
+                event.tag(event)  # what is to be done about it
+            except Exception:
+                logger.exception("an event of the lane was lost")
+            taken += 1
+            if taken == _MOST:
+                break
+            event = poll(_AT_ONCE)
+        return bool(event.completion_type != kinds.queue_shutdown)
 
     def _answer(self, asked: list[Asked]) -> None:
         try:

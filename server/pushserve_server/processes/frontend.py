@@ -96,21 +96,16 @@ async def _wait_for_hint(hint: socket.socket, seconds: float) -> None:
             pass
 
 
-async def run(boot: Boot) -> None:
-    """Serve until SIGTERM or until the supervisor is gone, then drain."""
+def _make_catalogue(boot: Boot, store: Store, pool: ThreadPoolExecutor) -> Catalogue:
     settings = boot.settings
-    registry = Registry.open(settings.database)
-    hints = Hints(boot.run_dir)
-    store = Store(registry, hints, boot.id)
     bundles = Bundles(bundles_dir(settings))
-    pool = ThreadPoolExecutor(os.cpu_count() or 1, "onnx")
 
     def make_engine(version: Version) -> Engine:
         if version.engine is EngineName.ONNX:
             return OnnxEngine(version, bundles, pool)
         return WorkerEngine(worker_socket(boot.run_dir, version.id))
 
-    catalogue = Catalogue(
+    return Catalogue(
         store,
         make_engine,
         make_encoder,
@@ -120,6 +115,16 @@ async def run(boot: Boot) -> None:
         graph_memory=settings.graph_memory // settings.frontends,
         preload=PreloadRule(settings.preload, settings.preload_limit),
     )
+
+
+async def run(boot: Boot) -> None:
+    """Serve until SIGTERM or until the supervisor is gone, then drain."""
+    settings = boot.settings
+    registry = Registry.open(settings.database)
+    hints = Hints(boot.run_dir)
+    store = Store(registry, hints, boot.id)
+    pool = ThreadPoolExecutor(os.cpu_count() or 1, "onnx")
+    catalogue = _make_catalogue(boot, store, pool)
     health = make_health()
     host, _ = split_address(settings.listen)
     address = f"[{host}]:{boot.port}" if ":" in host else f"{host}:{boot.port}"
