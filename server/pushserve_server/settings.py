@@ -125,7 +125,7 @@ class Settings:
     """Largest gRPC message, in bytes."""
     max_rows: Annotated[int, Ge(1)] = 65_536
     """Most rows in one Predict."""
-    max_concurrent: Annotated[int, Ge(1)] = 1024
+    max_concurrent: Annotated[int, Ge(1)] = 512
     """Calls that one frontend works on at a time; more are refused at once."""
     max_wait: Seconds = 2.0
     """For the calls of a version before the next one, in seconds; others are refused at once."""

@@ -347,6 +347,27 @@ def test_sigterm_lets_calls_in_flight_end(alone: Served, hub: GitHost):
     assert not (alone.data_dir / "server.json").exists()
 
 
+def test_calls_that_outlast_the_drain_are_ended_and_the_server_stops_cleanly(
+    tmp_path: Path, hub: GitHost
+):
+    server = start(tmp_path / "server", sources(hub), {"frontends": 1, "drain_timeout": 0.5})
+    try:
+        repo = hub.create("outlasting")
+        held(server, repo)
+        (worker,) = server.pids("worker")
+        call = hold_one(server, "outlasting", worker)
+        (frontend,) = server.pids("processes.frontend")
+        server.process.send_signal(signal.SIGTERM)
+        assert call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+        assert 0 == server.process.wait(30)
+        assert not Path(f"/proc/{frontend}").exists()
+        log = server.log.read_text()
+        assert "Check failed" not in log
+        assert "Traceback" not in log
+    finally:
+        stop(server)
+
+
 def new_calls_are_refused(served: Served) -> bool:
     with grpc.insecure_channel(served.address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
         try:

@@ -14,7 +14,7 @@ import pytest
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve.v1 import model_service_pb2_grpc as pb_grpc
 from pushserve_server.api.calls import WINDOW, Asked, start_stream, start_unary
-from pushserve_server.api.lane import Lane
+from pushserve_server.api.lane import OPTIONS, Lane
 from pushserve_server.errors import BadInput
 from tests.fixtures.served import until
 
@@ -35,7 +35,8 @@ class Running:
         self.stub = pb_grpc.ModelServiceStub(self.channel)
 
     async def _start(self, handle: Callable[[list[Asked]], None]) -> None:
-        self._server = grpc.aio.server(options=[("grpc.max_receive_message_length", LIMIT)])
+        limit = ("grpc.max_receive_message_length", LIMIT)
+        self._server = grpc.aio.server(options=[limit, *OPTIONS])
         get = grpc.unary_unary_rpc_method_handler(get_handler)
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, {"Get": get}),)
@@ -127,6 +128,24 @@ def test_what_comes_while_the_handler_is_busy_comes_together():
     assert 1 == batches[0]
     assert 10 == sum(batches[1:])
     assert len(batches) <= 4, batches
+
+
+def test_a_flood_is_handed_over_whole():
+    """gRPC's core would cancel some of more than 1,000 calls that wait for their turn."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def handle(asked: list[Asked]) -> None:
+        begun.set()
+        assert go_on.wait(20)
+        echo(asked)
+
+    with running(handle) as server:
+        calls = [server.stub.Predict.future(named("first"), timeout=20)]
+        assert begun.wait(20)
+        calls += [server.stub.Predict.future(named(f"{i}"), timeout=20) for i in range(4000)]
+        time.sleep(0.5)
+        go_on.set()
+        assert ["first", *map(str, range(4000))] == [call.result().model for call in calls]
 
 
 def test_an_error_has_its_code_text_and_details():

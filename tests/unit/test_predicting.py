@@ -171,3 +171,16 @@ def test_who_gives_up_is_not_worked_for(many):
         gate.set()
 
     run_with(many, story)
+
+
+def test_closing_ends_what_is_still_worked_on(many):
+    async def story(predicting):
+        predicting._catalogue.route("m0000").engine.gate = asyncio.Event()
+        asked = Asking(1, 2, version=1)
+        predicting([asked])
+        await asyncio.sleep(0.1)
+        assert asked.got is None
+        await predicting.close()
+        assert isinstance(asked.got, DeadlineExceeded)
+
+    run_with(many, story)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
@@ -25,6 +26,13 @@ from pushserve_server.api.calls import Asked
 
 logger = logging.getLogger(__name__)
 
+OPTIONS: Final = (
+    ("grpc.server.max_pending_requests", 16_384),
+    ("grpc.server.max_pending_requests_hard_limit", 16_384),
+)
+"""For a server with a lane. What the lane has not asked for yet waits in the core, which cancels
+calls at random beyond 1,000 and gives no reason; whoever handles them refuses them better."""
+
 StartCall = Callable[[Any, Callable[[Asked], None]], object]
 """Takes up the call of a core's event; gives what is asked to its second argument."""
 
@@ -32,6 +40,8 @@ _READY: Final = 64
 """Calls of each method that the core can hand over before it is asked for more."""
 _MOST: Final = 4096
 """Events that are taken before what was asked is answered; a call has three."""
+_LOOK: Final = 0.2
+"""How often the thread looks whether it is to end, in seconds; poll itself wakes as often."""
 _AT_ONCE: Final = 0
 """A deadline that has passed: what is there comes without waiting."""
 
@@ -57,6 +67,7 @@ class Lane:
         for method in methods:
             self._core.register_method(method)
         self._methods = methods
+        self._closing = False
         self._thread = threading.Thread(target=self._run, name="lane", daemon=True)
 
     def start(self) -> None:
@@ -67,8 +78,8 @@ class Lane:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread."""
-        self._queue.shutdown()
+        """End the thread. Nobody else may answer a call any more: that would abort the process."""
+        self._closing = True
         self._thread.join()
 
     def _await_call(self, method: str, start_call: StartCall) -> None:
@@ -80,26 +91,31 @@ class Lane:
         self._core.request_registered_call(self._queue, self._queue, method, accepted)
 
     def _run(self) -> None:
-        while self._take_what_has_come():
+        while not self._closing:
+            self._take_what_has_come()
             if self._asked:
                 asked = self._asked.copy()
                 self._asked.clear()
                 self._answer(asked)
+        # To start anything on a queue that is shut down aborts the process: what still comes is
+        # of calls that the server has ended, and dropped.
+        self._queue.shutdown()
+        while self._queue.poll().completion_type != cygrpc.CompletionType.queue_shutdown:
+            pass
 
-    def _take_what_has_come(self) -> bool:
-        """Wait for an event, take all that are there by then; False when none will come."""
-        poll, kinds = self._queue.poll, cygrpc.CompletionType
-        event, taken = poll(), 0
-        while event.completion_type == kinds.operation_complete:
+    def _take_what_has_come(self) -> None:
+        """Wait a little for an event; do what it and all others that are there ask for."""
+        poll, complete = self._queue.poll, cygrpc.CompletionType.operation_complete
+        event, taken = poll(time.time() + _LOOK), 0
+        while event.completion_type == complete:
             try:
-                event.tag(event)  # what is to be done about it
+                event.tag(event)
             except Exception:
                 logger.exception("an event of the lane was lost")
             taken += 1
             if taken == _MOST:
                 break
             event = poll(_AT_ONCE)
-        return bool(event.completion_type != kinds.queue_shutdown)
 
     def _answer(self, asked: list[Asked]) -> None:
         try:

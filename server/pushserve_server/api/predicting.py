@@ -87,6 +87,12 @@ class Predicting:
             batch.live.called_at = time.monotonic()
             answer_together(batch.inline, batch.calls, answering)
 
+    async def close(self) -> None:
+        """End what the event loop still works on; nothing is answered after that."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     def _sort(self, asked: Asked, batches: dict[Answering, _Batch], later: list[_Later]) -> None:
         message = asked.request()
         live = None if _takes_long(message, asked.size) else self._loaded(message)

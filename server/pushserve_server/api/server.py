@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve_server.api.calls import start_stream, start_unary
 from pushserve_server.api.health import Health
-from pushserve_server.api.lane import Lane, StartCall
+from pushserve_server.api.lane import OPTIONS, Lane, StartCall
 from pushserve_server.api.methods import generic_handler
 from pushserve_server.api.predicting import Predicting
 from pushserve_server.api.servicer import ModelService
@@ -48,6 +48,7 @@ def make_server(
             ("grpc.so_reuseport", 1),
             ("grpc.max_receive_message_length", settings.max_request),
             ("grpc.max_send_message_length", -1),
+            *OPTIONS,
         ],
     )
     server.add_generic_rpc_handlers((generic_handler(service, _SERVICE, elsewhere=_HOT),))
