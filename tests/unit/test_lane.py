@@ -52,6 +52,7 @@ class Running:
 
     def stop(self, grace: float) -> None:
         self._run(self._server.stop(grace))
+        self._lane.stop()
         self._lane.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(20)

@@ -49,7 +49,8 @@ _AT_ONCE: Final = 0
 class Lane:
     """One completion queue and the thread that empties it.
 
-    Made before the server starts; `start` comes after that, and `close` when it has stopped.
+    Made before the server starts; `start` comes after that, `stop` when it has stopped, and
+    `close` when nobody answers calls any more.
     `handle` is called on the thread with what was asked since the last time.
     """
 
@@ -67,7 +68,7 @@ class Lane:
         for method in methods:
             self._core.register_method(method)
         self._methods = methods
-        self._closing = False
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name="lane", daemon=True)
 
     def start(self) -> None:
@@ -77,10 +78,19 @@ class Lane:
                 self._await_call(method, start_call)
         self._thread.start()
 
-    def close(self) -> None:
-        """End the thread. Nobody else may answer a call any more: that would abort the process."""
-        self._closing = True
+    def stop(self) -> None:
+        """End the thread. What it has handed on may still be answered."""
+        self._stopping = True
         self._thread.join()
+
+    def close(self) -> None:
+        """Shut the queue down. Whoever answers a call after that aborts the process.
+
+        What is still in it is of calls that the server has ended, and dropped.
+        """
+        self._queue.shutdown()
+        while self._queue.poll().completion_type != cygrpc.CompletionType.queue_shutdown:
+            pass
 
     def _await_call(self, method: str, start_call: StartCall) -> None:
         def accepted(event: Any) -> None:
@@ -91,17 +101,12 @@ class Lane:
         self._core.request_registered_call(self._queue, self._queue, method, accepted)
 
     def _run(self) -> None:
-        while not self._closing:
+        while not self._stopping:
             self._take_what_has_come()
             if self._asked:
                 asked = self._asked.copy()
                 self._asked.clear()
                 self._answer(asked)
-        # To start anything on a queue that is shut down aborts the process: what still comes is
-        # of calls that the server has ended, and dropped.
-        self._queue.shutdown()
-        while self._queue.poll().completion_type != cygrpc.CompletionType.queue_shutdown:
-            pass
 
     def _take_what_has_come(self) -> None:
         """Wait a little for an event; do what it and all others that are there ask for."""

@@ -88,7 +88,11 @@ class Predicting:
             answer_together(batch.inline, batch.calls, answering)
 
     async def close(self) -> None:
-        """End what the event loop still works on; nothing is answered after that."""
+        """End what the event loop still works on; nothing is answered after that.
+
+        Called when the lane has stopped.
+        """
+        await asyncio.sleep(0)  # what it handed on last begins
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -144,6 +144,7 @@ async def run(boot: Boot) -> None:
         await asyncio.gather(follower, return_exceptions=True)
         await health.drain()
         await server.stop(settings.drain_timeout)
+        lane.stop()
         await predicting.close()
         lane.close()
     await catalogue.close()
