@@ -24,9 +24,9 @@ from compile_boosters import boosted
 from compile_models import FRAME, NOT_ROWS, X, Y, fitted, pipelines
 from sklearn.utils import all_estimators
 
-from pushserve_sandbox.compiling.compile import Compiled, compile_estimator
-from pushserve_sandbox.inspection import inspect_estimator
-from pushserve_sandbox.spec import Declared
+from pushserve_runtime.job_spec import Declared
+from pushserve_sandbox.inspection.estimator import inspect_estimator
+from pushserve_sandbox.onnx_compiler.compile import Compiled, compile_estimator
 
 KINDS = {
     "classifier": "Classifiers",

@@ -25,9 +25,9 @@ from pathlib import Path
 import models
 import numpy as np
 
-from pushserve_sandbox import channel as messages
-from pushserve_sandbox.frames import Array, Kind, encode_arrays, encode_frame
-from pushserve_sandbox.signature import DType
+from pushserve_runtime import messages
+from pushserve_runtime.frames import Array, Kind, encode_arrays, encode_frame
+from pushserve_runtime.signature import DType
 
 ROOT = Path(__file__).parent.parent
 BOTH = 3  # the mask of label and probabilities

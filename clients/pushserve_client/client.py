@@ -12,10 +12,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve.v1 import model_service_pb2_grpc as stubs
-from pushserve_client import convert, requests
+from pushserve_client import from_messages, requests
 from pushserve_client.channel import channel_options
+from pushserve_client.deployment_progress import Deadline, Reconnects, early_end, successor
 from pushserve_client.errors import CallError, DeploymentFailed, Unavailable, error_from_rpc
-from pushserve_client.following import Deadline, Reconnects, early_end, successor
 from pushserve_client.prediction import Prediction
 from pushserve_client.types import (
     Deployment,
@@ -90,7 +90,7 @@ class Client:
             source, ref=ref, commit=commit, path=path, model=model, retry=retry
         )
         reply = self._call(self._stub.Register, request, timeout)
-        return convert.deployment_from_proto(reply.deployment)
+        return from_messages.deployment_from_proto(reply.deployment)
 
     def watch(self, name: str, *, timeout: float | None = None) -> Iterator[Deployment]:
         """Yield the deployment as it is, then each change, until it has ended.
@@ -115,7 +115,7 @@ class Client:
         ended = False
         try:
             for message in stream:
-                deployment = convert.deployment_from_proto(message.deployment)
+                deployment = from_messages.deployment_from_proto(message.deployment)
                 ended = deployment.state.is_final
                 yield deployment
         except grpc.RpcError as error:
@@ -149,7 +149,7 @@ class Client:
         request = pb.ListRequest(name_prefix=prefix, source=source, page_size=page_size)
         while True:
             page = self._call(self._stub.List, request)
-            yield from map(convert.model_from_proto, page.models)
+            yield from map(from_messages.model_from_proto, page.models)
             request.page_token = page.next_page_token
             if not request.page_token:
                 return
@@ -164,7 +164,7 @@ class Client:
     ) -> ModelDetails:
         """Give a model with its refs and versions, and the version asked for."""
         request = requests.get_request(model, ref=ref, version=version, commit=commit)
-        return convert.details_from_proto(self._call(self._stub.Get, request))
+        return from_messages.details_from_proto(self._call(self._stub.Get, request))
 
     def deployments(
         self,
@@ -180,7 +180,7 @@ class Client:
         )
         while True:
             page = self._call(self._stub.ListDeployments, request)
-            yield from map(convert.deployment_from_proto, page.deployments)
+            yield from map(from_messages.deployment_from_proto, page.deployments)
             request.page_token = page.next_page_token
             if not request.page_token:
                 return
@@ -188,7 +188,7 @@ class Client:
     def get_deployment(self, name: str) -> Deployment:
         """Give a deployment with its events."""
         reply = self._call(self._stub.GetDeployment, pb.GetDeploymentRequest(name=name))
-        return convert.deployment_from_proto(reply.deployment)
+        return from_messages.deployment_from_proto(reply.deployment)
 
     def pin(
         self,
@@ -200,12 +200,12 @@ class Client:
     ) -> Ref:
         """Hold a ref (the default one) on a version (the one that answers now): a rollback."""
         request = requests.pin_request(model, ref=ref, version=version, commit=commit)
-        return convert.ref_from_proto(self._call(self._stub.Pin, request).ref)
+        return from_messages.ref_from_proto(self._call(self._stub.Pin, request).ref)
 
     def unpin(self, model: str, *, ref: str | None = None) -> Ref:
         """Let a ref follow Git again."""
         request = pb.UnpinRequest(model=model, ref=ref or "")
-        return convert.ref_from_proto(self._call(self._stub.Unpin, request).ref)
+        return from_messages.ref_from_proto(self._call(self._stub.Unpin, request).ref)
 
     def delete(self, model: str, *, ref: str | None = None) -> tuple[str, ...]:
         """Stop serving a model, or one ref of it; gives the refs that are served no more."""
@@ -230,7 +230,7 @@ class Client:
         request = requests.predict_request(
             model, inputs, ref=ref, version=version, commit=commit, outputs=outputs
         )
-        from pushserve_client.outputs import prediction_from_proto  # noqa: PLC0415 -- loads NumPy
+        from pushserve_client.output_values import prediction_from_proto  # noqa: PLC0415 -- loads NumPy
 
         return prediction_from_proto(self._call(self._stub.Predict, request, timeout))
 
@@ -251,7 +251,7 @@ class Client:
         `CallError` in place of its prediction, and the stream goes on. `inputs` is read
         on another thread, ahead of the answers. `timeout` bounds the whole stream; None does not.
         """
-        from pushserve_client.outputs import outcome_from_proto  # noqa: PLC0415 -- loads NumPy
+        from pushserve_client.output_values import outcome_from_proto  # noqa: PLC0415 -- loads NumPy
 
         sent = requests.predict_stream_requests(
             model, inputs, ref=ref, version=version, commit=commit, outputs=outputs

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pushserve.v1 import model_service_pb2 as pb
-from pushserve_client.convert import state_to_proto
+from pushserve_client.from_messages import state_to_proto
 from pushserve_client.types import DeploymentState
 
 
@@ -61,7 +61,7 @@ def predict_request(
 ) -> pb.PredictRequest:
     """Build a request to predict; see `inputs.fill_inputs` for what `inputs` may be."""
     # NumPy takes a while to import, and only who predicts needs it.
-    from pushserve_client.inputs import fill_inputs  # noqa: PLC0415
+    from pushserve_client.input_messages import fill_inputs  # noqa: PLC0415
 
     target = _one_target(ref=ref, version=version, commit=commit)
     request = pb.PredictRequest(model=model, outputs=list(outputs), **target)

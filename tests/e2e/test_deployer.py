@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from pushserve_sandbox.signature import Signature
+from pushserve_runtime.signature import Signature
 from pushserve_server.build.bundles import Bundles
 from pushserve_server.domain.records import EngineName
 from pushserve_server.domain.states import DeploymentState as S
 from pushserve_server.errors import NotFound, SourceRefused
-from pushserve_server.jobs import Zygote
 from pushserve_server.processes.boot import Boot, start
+from pushserve_server.sandbox_client import Zygote
 from tests.fixtures.deploying import MAIN, calling, iris_model, now
 
 
@@ -233,7 +233,7 @@ def test_a_deployer_killed_while_it_builds_is_replaced(yard, run_dir):
     deployment = yard.register()
     (run_dir / "zygote.sock").symlink_to(yard.zygote._path)
     boot = Boot("deployer", "r", run_dir, 0, replace(yard.settings, lease=2.0))
-    process: subprocess.Popen[bytes] = start("pushserve_server.processes.deployer", boot)
+    process: subprocess.Popen[bytes] = start("pushserve_server.processes.deployer_process", boot)
     try:
         yard.until_state(deployment, S.BUILDING)
     finally:

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushserve.v1 import model_service_pb2 as pb
-from pushserve_client.convert import object_from_proto
 from pushserve_client.errors import BadData
-from pushserve_client.inputs import (
+from pushserve_client.from_messages import object_from_proto
+from pushserve_client.input_messages import (
     column_from_values,
     fill_inputs,
     row_to_struct,

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from pushserve_sandbox.signature import DType, Feature, Layout, OutputSpec, Signature
+from pushserve_runtime.signature import DType, Feature, Layout, OutputSpec, Signature
 from pushserve_server.errors import BadInput
-from pushserve_server.serve.columns import GivenColumn
-from pushserve_server.serve.decoding import Decoder
+from pushserve_server.serve.codec.columns import GivenColumn
+from pushserve_server.serve.codec.decoding import Decoder
 
 
 def signature(layout=Layout.MATRIX, inputs=None):

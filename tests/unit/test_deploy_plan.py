@@ -16,7 +16,7 @@ from pushserve_server.deploy.decide import (
 )
 from pushserve_server.deploy.naming import choose_name, slug
 from pushserve_server.deploy.reconciler import Register, plan
-from pushserve_server.deploy.target import Target, clean_target
+from pushserve_server.deploy.register_target import Target, clean_target
 from pushserve_server.errors import BadInput, DeploymentFailed
 
 MAIN, TAG = "refs/heads/main", "refs/tags/v1"

@@ -11,16 +11,21 @@ SERVER = ROOT / "server" / "pushserve_server"
 ALLOWED = {
     "domain": set(),
     "errors": set(),
-    "hints": set(),
+    "wakeups": set(),
     "settings": {"domain"},
     "config": {"settings"},
+    "data_layout": {"settings"},
     "registry": {"domain", "errors"},
-    "jobs": {"errors"},
+    "sandbox_client": {"errors"},
     "source": {"domain", "errors", "settings"},
-    "build": {"domain", "errors", "settings", "jobs"},
-    "serve": {"domain", "errors", "registry", "hints", "build"},
+    "build": {"domain", "errors", "settings", "sandbox_client"},
+    "serve": {"domain", "errors", "registry", "wakeups", "build"},
     "deploy": {
-        "domain", "errors", "registry", "hints", "build", "settings", "jobs", "source",
+        "domain", "errors", "registry", "wakeups", "build", "settings", "sandbox_client", "source",
+    },
+    "workers": {
+        "domain", "errors", "registry", "build", "serve", "sandbox_client", "settings",
+        "data_layout",
     },
     "api": {"domain", "errors", "registry", "settings", "serve", "deploy"},
 }  # fmt: skip

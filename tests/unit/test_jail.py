@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pushserve_sandbox import jail, landlock, privileges
-from pushserve_server.jobs import JobPolicy
+from pushserve_runtime.job_policy import job_environment
+from pushserve_sandbox.isolation import jail, landlock, privileges
+from pushserve_server.sandbox_client import JobPolicy
 from tests.fixtures import jailed
 
 MEMORY = 1 << 30
@@ -293,11 +294,11 @@ def test_a_job_starts_with_nothing(attempt, scratch):
     assert 4 == len(seen["descriptors"])
     assert [0, 1, 2] == seen["descriptors"][:3]
     assert str(scratch) == seen["directory"]
-    expected = jail.environment() | {"HOME": str(scratch), "TMPDIR": str(scratch)}
+    expected = job_environment() | {"HOME": str(scratch), "TMPDIR": str(scratch)}
     assert expected == seen["environment"]
     assert seen["session"] is True
     # The server's own code lies beside the sandbox's in an editable install.
-    assert str(Path(jail.__file__).parents[1]) not in seen["path"] or "site-packages" in __file__
+    assert str(Path(jail.__file__).parents[2]) not in seen["path"] or "site-packages" in __file__
 
 
 def test_the_kernel_says_that_a_job_is_locked(zygote, scratch):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pushserve_sandbox.signature import DType
+from pushserve_runtime.signature import DType
 from pushserve_server.build.manifest import Manifest, Tolerance, parse_manifest
 from pushserve_server.errors import DeploymentFailed
 

@@ -6,7 +6,7 @@ import pytest
 
 from pushserve_server.domain.records import EngineName
 from pushserve_server.errors import ModelFailed
-from pushserve_server.serve import shelf as shelf_module
+from pushserve_server.serve.models import version_cache as shelf_module
 from tests.fixtures.many import Gated, doubled, follow
 from tests.fixtures.registry import NOON, Steps, sha
 

@@ -7,11 +7,11 @@ import sys
 import pytest
 
 from pushserve_server.domain.records import ModelRoutes, Route
-from pushserve_server.processes.following import within
-from pushserve_server.processes.footprint import Footprints
-from pushserve_server.processes.workers import Plan
-from pushserve_server.serve.memory import Use, victims
-from pushserve_server.serve.preload import PreloadRule, preloads
+from pushserve_server.serve.models.memory import Use, victims
+from pushserve_server.serve.models.preload import PreloadRule, preloads
+from pushserve_server.workers.planner import within
+from pushserve_server.workers.pool import Plan
+from pushserve_server.workers.process_memory import Footprints
 
 OLD, MIDDLE, NEW = Use(1, 40, 1.0), Use(2, 40, 2.0), Use(3, 40, 3.0)
 
@@ -99,7 +99,7 @@ def test_a_worker_that_was_measured_is_remembered_and_others_are_guessed_by_it()
 HOLD_AND_GIVE_BACK = """
 import os
 import numpy as np
-from pushserve_server.serve.memory import allocated, give_back
+from pushserve_server.serve.models.memory import allocated, give_back
 
 def resident():
     with open("/proc/self/statm") as file:

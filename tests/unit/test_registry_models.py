@@ -5,7 +5,7 @@ import pytest
 from pushserve_server.domain.states import DeploymentState
 from pushserve_server.errors import BadInput, NotFound
 from pushserve_server.registry import Superseded
-from pushserve_server.registry.rows import default_ref
+from pushserve_server.registry.row_records import default_ref
 from tests.fixtures.registry import MAIN, NOON, SOURCE, at, sha
 
 A, B = sha("a"), sha("b")

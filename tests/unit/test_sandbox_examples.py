@@ -6,9 +6,9 @@ import pytest
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from pushserve_sandbox.examples import Example, parse_examples
-from pushserve_sandbox.gate import matches
-from pushserve_sandbox.spec import Tolerance
+from pushserve_runtime.job_spec import Tolerance
+from pushserve_sandbox.build.example_check import matches
+from pushserve_sandbox.loading.example_files import Example, parse_examples
 
 X, y = load_iris(return_X_y=True)
 FRAME = load_iris(as_frame=True).data

@@ -19,8 +19,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from pushserve_sandbox.signature import Signature
-from pushserve_server.jobs import JobPolicy
+from pushserve_runtime.signature import Signature
+from pushserve_server.sandbox_client import JobPolicy
 
 X, y = load_iris(return_X_y=True)
 DEADLINE = 60.0
@@ -164,8 +164,8 @@ def test_graph_in_the_jail(zygote, folder):
 
 def test_worker_in_the_jail(zygote, folder, tmp_path):
     """It answers on the listener that it inherits, and ends with its channel."""
-    from pushserve_sandbox.frames import Array
-    from pushserve_sandbox.signature import DType
+    from pushserve_runtime.frames import Array
+    from pushserve_runtime.signature import DType
     from tests.fixtures.worker_process import FrameClient
 
     joblib.dump(MODELS["forest, all cores"](), folder.path / "model.joblib")

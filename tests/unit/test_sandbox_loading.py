@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pushserve_sandbox.loading import use_one_thread
+from pushserve_sandbox.loading.artifact import use_one_thread
 
 X, y = load_iris(return_X_y=True)
 
@@ -184,10 +184,10 @@ def test_skops_of_no_zip(folder):
 )
 def test_forbidden_things_have_their_reason(folder, monkeypatch, kind, reason):
     """What the jail saw is told, where loading raised because of it."""
-    jail = types.ModuleType("pushserve_sandbox.jail")
+    jail = types.ModuleType("pushserve_sandbox.isolation.jail")
     seen = types.SimpleNamespace(kind=kind, what="/etc/passwd")
     jail.first_violation = lambda: seen
-    monkeypatch.setitem(sys.modules, "pushserve_sandbox.jail", jail)
+    monkeypatch.setitem(sys.modules, "pushserve_sandbox.isolation.jail", jail)
     folder.write("model.pkl", b"cposix\nlistdir\n(V/no/such/folder\ntR.")
 
     result = folder.build(format="pickle", artifact="model.pkl")

@@ -9,9 +9,9 @@ from onnx import TensorProto, helper
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
-from pushserve_sandbox.onnx_model import OnnxPredictor
-from pushserve_sandbox.rows import arrays_of
-from pushserve_sandbox.signature import DType, Layout, Signature
+from pushserve_runtime.onnx_predictor import OnnxPredictor
+from pushserve_runtime.signature import DType, Layout, Signature
+from pushserve_sandbox.prediction.row_arrays import arrays_of
 
 X, y = load_iris(return_X_y=True)
 MODEL = LogisticRegression(max_iter=500).fit(X, y)

@@ -15,11 +15,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from pushserve_sandbox.inspection import inspect_estimator, predictor_for
-from pushserve_sandbox.results import NotAnOutput, dense, to_array
-from pushserve_sandbox.rows import RowInvalid, arrays_of, row_values
-from pushserve_sandbox.signature import DType, Signature
-from pushserve_sandbox.spec import Declared
+from pushserve_runtime.job_spec import Declared
+from pushserve_runtime.output_arrays import NotAnOutput, dense, to_array
+from pushserve_runtime.signature import DType, Signature
+from pushserve_sandbox.inspection.estimator import inspect_estimator, predictor_for
+from pushserve_sandbox.prediction.row_arrays import RowInvalid, arrays_of, row_values
 
 X, y = load_iris(return_X_y=True)
 FRAME = load_iris(as_frame=True).data

@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import SVC
 
-from pushserve_sandbox.signature import DType, Layout
+from pushserve_runtime.signature import DType, Layout
 
 X, y = load_iris(return_X_y=True)
 FRAME = load_iris(as_frame=True).data

@@ -15,9 +15,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from pushserve_sandbox.frames import HEADER, Array, Kind, encode_arrays, encode_frame
-from pushserve_sandbox.rows import arrays_of, records_array
-from pushserve_sandbox.signature import DType, Layout
+from pushserve_runtime.frames import HEADER, Array, Kind, encode_arrays, encode_frame
+from pushserve_runtime.signature import DType, Layout
+from pushserve_sandbox.prediction.row_arrays import arrays_of, records_array
 
 X, y = load_iris(return_X_y=True)
 MODEL = LogisticRegression(max_iter=500).fit(X, np.array(["a", "b", "c"])[y])

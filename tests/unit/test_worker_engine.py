@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from pushserve_sandbox.frames import HEADER, Kind, encode_json
-from pushserve_sandbox.signature import DType, Feature, Layout, OutputSpec, Signature
-from pushserve_server.api.outputs import make_encoder
+from pushserve_runtime.frames import HEADER, Kind, encode_json
+from pushserve_runtime.signature import DType, Feature, Layout, OutputSpec, Signature
+from pushserve_server.api.predict_outputs import make_encoder
 from pushserve_server.domain.records import EngineName, Version
-from pushserve_server.serve.answering import Answering, plan_outputs
-from pushserve_server.serve.decoding import Decoder
-from pushserve_server.serve.worker_engine import WorkerEngine
+from pushserve_server.serve.codec.decoding import Decoder
+from pushserve_server.serve.codec.output_selection import Answering, plan_outputs
+from pushserve_server.serve.engines.worker_engine import WorkerEngine
 
 SIGNATURE = Signature(
     Layout.MATRIX, (Feature("x"),), (OutputSpec("value", DType.FLOAT64),), ("value",)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pushserve_sandbox import channel, job
-from pushserve_sandbox.channel import ChannelError
+from pushserve_runtime import messages
+from pushserve_runtime.messages import ChannelError
+from pushserve_sandbox.zygote import child
 from pushserve_server.errors import Unavailable
-from pushserve_server.jobs import Exit, JobPolicy, Zygote, end_zygote
+from pushserve_server.sandbox_client import Exit, JobPolicy, Zygote, end_zygote
 from tests.fixtures import jailed
 from tests.fixtures.zygote import JOBS, running_zygote, spawn_zygote
 
@@ -32,8 +33,8 @@ def ask(zygote, request, fds=()):
     """Send a request by hand and give the answer."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(str(zygote._path))
-        channel.send(sock, request, fds)
-        return channel.receive(sock, DEADLINE)
+        messages.send(sock, request, fds)
+        return messages.receive(sock, DEADLINE)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_what_a_job_raises_is_told(zygote):
         failed = running.receive(DEADLINE)["failed"]
         assert ("ValueError", "this job fails") == (failed["type"], failed["message"])
         assert "in fail" in failed["traceback"]
-        assert job.EXIT_FAILED == running.wait(DEADLINE).code
+        assert child.EXIT_FAILED == running.wait(DEADLINE).code
 
 
 def test_a_jail_that_cannot_be_entered_is_told(zygote, tmp_path):
@@ -78,7 +79,7 @@ def test_a_jail_that_cannot_be_entered_is_told(zygote, tmp_path):
         failed = running.receive(DEADLINE)["failed"]
         assert "JailError" == failed["type"]
         assert "missing" in failed["message"]
-        assert job.EXIT_JAIL == running.wait(DEADLINE).code
+        assert child.EXIT_JAIL == running.wait(DEADLINE).code
 
 
 def test_kill_ends_a_job(zygote):
@@ -100,7 +101,7 @@ def test_leaving_the_block_ends_a_job(zygote):
 
 def test_a_client_that_dies_takes_its_job_along(zygote):
     script = (
-        "import sys; from pathlib import Path; from pushserve_server.jobs import *\n"
+        "import sys; from pathlib import Path; from pushserve_server.sandbox_client import *\n"
         "job = Zygote(Path(sys.argv[1])).start('jailed:wait', {}, JobPolicy())\n"
         "job.receive(20); print(job.pid, flush=True); sys.stdin.read()"
     )
@@ -178,7 +179,7 @@ def test_bytes_that_are_no_message_are_refused(zygote):
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(zygote._path))
             sock.sendall(data)
-            assert "error" in channel.receive(sock, DEADLINE)
+            assert "error" in messages.receive(sock, DEADLINE)
 
 
 def test_a_slow_client_keeps_nobody_waiting(zygote):
@@ -203,9 +204,9 @@ def test_without_a_zygote_jobs_are_unavailable(tmp_path):
 
 def test_test_jobs_are_for_tests_only():
     request = {"kind": "jailed:wait"}
-    assert "jailed:wait" == job.Request.from_json(request, test_jobs=True).kind
+    assert "jailed:wait" == child.Request.from_json(request, test_jobs=True).kind
     with pytest.raises(ValueError, match="no job of kind"):
-        job.Request.from_json(request, test_jobs=False)
+        child.Request.from_json(request, test_jobs=False)
 
 
 def test_only_the_owner_can_reach_the_socket(zygote):

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from pushserve_webhook import events, settings, signature
+from pushserve_webhook import events, hmac_signature, settings
 from pushserve_webhook.replies import without_userinfo
 from tests.webhook.conftest import SECRET, Webhook, payload
 
@@ -17,10 +17,10 @@ def test_the_vector_of_github():
     """GitHub's own documentation gives it."""
     header = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
 
-    assert signature.is_signed(SECRET, b"Hello, World!", header)
-    assert not signature.is_signed(SECRET, b"Hello, World", header)
-    assert not signature.is_signed("another", b"Hello, World!", header)
-    assert not signature.is_signed(SECRET, b"Hello, World!", header + "\u2603")
+    assert hmac_signature.is_signed(SECRET, b"Hello, World!", header)
+    assert not hmac_signature.is_signed(SECRET, b"Hello, World", header)
+    assert not hmac_signature.is_signed("another", b"Hello, World!", header)
+    assert not hmac_signature.is_signed(SECRET, b"Hello, World!", header + "\u2603")
 
 
 def test_no_server(fake_server):

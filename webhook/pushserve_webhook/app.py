@@ -12,9 +12,9 @@ from werkzeug.exceptions import HTTPException
 from pushserve_client.errors import CallError
 from pushserve_webhook import replies
 from pushserve_webhook.events import BadPayload, Ignored, Pong, Push, read_event
+from pushserve_webhook.hmac_signature import is_signed
 from pushserve_webhook.registrar import Registrar
 from pushserve_webhook.settings import WebhookSettings
-from pushserve_webhook.signature import is_signed
 
 MAX_BODY: Final = 25 * 1024**2
 """GitHub's largest event, in bytes."""

@@ -7,7 +7,13 @@ from typing import Annotated, Final
 
 import typer
 
-from pushserve_client.cli import admin, deploying, predicting, reading, running
+from pushserve_client.cli import (
+    deploy_commands,
+    model_commands,
+    predict_commands,
+    read_commands,
+    server_commands,
+)
 from pushserve_client.cli.connection import DEFAULT_SERVER
 
 app: Final = typer.Typer(
@@ -31,19 +37,26 @@ def choose_server(
 
 _PANELS: Final[dict[str, dict[str, Callable[..., None]]]] = {
     "Models": {
-        "register": deploying.register,
-        "list": reading.list_models,
-        "get": reading.get,
-        "predict": predicting.predict,
+        "register": deploy_commands.register,
+        "list": read_commands.list_models,
+        "get": read_commands.get,
+        "predict": predict_commands.predict,
     },
-    "Deployments": {"deployments": reading.deployments, "deployment": reading.deployment},
-    "Operating": {"pin": admin.pin, "unpin": admin.unpin, "delete": admin.delete},
+    "Deployments": {
+        "deployments": read_commands.deployments,
+        "deployment": read_commands.deployment,
+    },
+    "Operating": {
+        "pin": model_commands.pin,
+        "unpin": model_commands.unpin,
+        "delete": model_commands.delete,
+    },
     "This machine": {
-        "serve": running.serve,
-        "webhook": running.webhook,
-        "config": running.config,
-        "doctor": running.doctor,
-        "version": running.version,
+        "serve": server_commands.serve,
+        "webhook": server_commands.webhook,
+        "config": server_commands.config,
+        "doctor": server_commands.doctor,
+        "version": server_commands.version,
     },
 }
 

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from pushserve_client.cli import screen
 from pushserve_client.client import Client
-from pushserve_sandbox import jail
+from pushserve_sandbox.isolation import jail
 from pushserve_server.config import load_settings
 from pushserve_server.settings import ConfigError, Settings, split_address
 

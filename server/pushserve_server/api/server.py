@@ -10,13 +10,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from pushserve.v1 import model_service_pb2 as pb
-from pushserve_server.api.calls import start_stream, start_unary
+from pushserve_server.api.handlers import generic_handler
 from pushserve_server.api.health import Health
-from pushserve_server.api.lane import OPTIONS, Lane, StartCall
-from pushserve_server.api.methods import generic_handler
-from pushserve_server.api.predicting import Predicting
+from pushserve_server.api.predict_dispatch import Predicting
+from pushserve_server.api.reflection import Symbols
 from pushserve_server.api.servicer import ModelService
-from pushserve_server.api.symbols import Symbols
+from pushserve_server.api.transport.core_calls import start_stream, start_unary
+from pushserve_server.api.transport.core_server import OPTIONS, Lane, StartCall
 from pushserve_server.settings import Settings
 
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["ModelService"]

@@ -10,12 +10,12 @@ from typing import Any, Final, TypeVar
 import grpc
 
 from pushserve.v1 import model_service_pb2 as pb
-from pushserve_server.api import convert, paging
+from pushserve_server.api import paging, record_messages
 from pushserve_server.deploy.decide import FRONTEND_TTL, behind
 from pushserve_server.domain.records import Deployment, Version
 from pushserve_server.errors import BadInput, Violation
 from pushserve_server.registry import Registry
-from pushserve_server.serve.store import Store, now
+from pushserve_server.serve.async_registry import Store, now
 from pushserve_server.settings import Settings
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -57,7 +57,7 @@ class ModelService:
             )
         )
         return pb.RegisterResponse(
-            deployment=convert.deployment_to_proto(deployment), created=created
+            deployment=record_messages.deployment_to_proto(deployment), created=created
         )
 
     async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:
@@ -72,7 +72,7 @@ class ModelService:
         page = models[:size]
         token = paging.token_from_name(page[-1].name) if len(models) > size else ""
         return pb.ListResponse(
-            models=[convert.model_to_proto(model) for model in page], next_page_token=token
+            models=[record_messages.model_to_proto(model) for model in page], next_page_token=token
         )
 
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:
@@ -85,9 +85,9 @@ class ModelService:
             )
         )
         return pb.GetResponse(
-            model=convert.model_to_proto(model),
-            version=convert.version_to_proto(shown),
-            versions=[convert.version_to_proto(version) for version in versions],
+            model=record_messages.model_to_proto(model),
+            version=record_messages.version_to_proto(shown),
+            versions=[record_messages.version_to_proto(version) for version in versions],
         )
 
     async def GetDeployment(
@@ -95,7 +95,7 @@ class ModelService:
     ) -> pb.GetDeploymentResponse:
         """Give one deployment."""
         deployment = await self._deployment(request.name)
-        return pb.GetDeploymentResponse(deployment=convert.deployment_to_proto(deployment))
+        return pb.GetDeploymentResponse(deployment=record_messages.deployment_to_proto(deployment))
 
     async def ListDeployments(
         self, request: pb.ListDeploymentsRequest, context: Context
@@ -103,7 +103,7 @@ class ModelService:
         """Page through the deployments, newest first."""
         size = paging.page_size(request.page_size)
         before = paging.id_from_token(request.page_token)
-        state = convert.STATE_FROM_PROTO.get(request.state)
+        state = record_messages.STATE_FROM_PROTO.get(request.state)
         found = await self._store.run(
             lambda registry: registry.list_deployments(
                 model=request.model, ref=request.ref, state=state, limit=size + 1, before=before
@@ -112,7 +112,8 @@ class ModelService:
         page = found[:size]
         token = paging.token_from_id(page[-1].id) if len(found) > size else ""
         return pb.ListDeploymentsResponse(
-            deployments=[convert.deployment_to_proto(d) for d in page], next_page_token=token
+            deployments=[record_messages.deployment_to_proto(d) for d in page],
+            next_page_token=token,
         )
 
     async def WatchDeployment(
@@ -123,7 +124,9 @@ class ModelService:
         while True:
             deployment = await self._deployment(request.name)
             if deployment != seen:
-                yield pb.WatchDeploymentResponse(deployment=convert.deployment_to_proto(deployment))
+                yield pb.WatchDeploymentResponse(
+                    deployment=record_messages.deployment_to_proto(deployment)
+                )
             if deployment.state.is_final:
                 return
             seen = deployment
@@ -142,14 +145,14 @@ class ModelService:
             ),
             context,
         )
-        return pb.PinResponse(ref=convert.ref_to_proto(ref))
+        return pb.PinResponse(ref=record_messages.ref_to_proto(ref))
 
     async def Unpin(self, request: pb.UnpinRequest, context: Context) -> pb.UnpinResponse:
         """Let a ref follow Git again."""
         ref = await self._change_everywhere(
             lambda registry: registry.unpin(request.model, request.ref, now()), context
         )
-        return pb.UnpinResponse(ref=convert.ref_to_proto(ref))
+        return pb.UnpinResponse(ref=record_messages.ref_to_proto(ref))
 
     async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.DeleteResponse:
         """Stop serving a model, or one ref of it."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from pushserve_sandbox.signature import MODEL_NAME, DType
+from pushserve_runtime.signature import MODEL_NAME, DType
 from pushserve_server.errors import DeploymentFailed
 
 FILE_NAME: Final = "pushserve.toml"

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from pushserve_server.deploy.building import Builder
-from pushserve_server.deploy.leased import Desk, Leased
-from pushserve_server.deploy.restoring import Restorer
-from pushserve_server.deploy.run import run
-from pushserve_server.hints import Hints, wait
-from pushserve_server.jobs import Zygote
+from pushserve_server.deploy.builder import Builder
+from pushserve_server.deploy.bundle_repair import Restorer
+from pushserve_server.deploy.lease import Desk, Leased
+from pushserve_server.deploy.pipeline import run
 from pushserve_server.registry import Registry
+from pushserve_server.sandbox_client import Zygote
 from pushserve_server.settings import Settings
+from pushserve_server.wakeups import Hints, wait
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from pushserve_sandbox.signature import MODEL_NAME
+from pushserve_runtime.signature import MODEL_NAME
 from pushserve_server.errors import DeploymentFailed
 
 _LONGEST: Final = 63

@@ -18,12 +18,12 @@ from typing import Final
 from pushserve_server.deploy.deployer import utc_now
 from pushserve_server.domain.records import Tracked
 from pushserve_server.errors import DeploymentFailed, PushserveError
-from pushserve_server.hints import Hints
 from pushserve_server.registry import Registry
 from pushserve_server.settings import Settings
 from pushserve_server.source.command import Cancelled
 from pushserve_server.source.remote import RemoteRefs, list_refs
 from pushserve_server.source.rules import find_rule
+from pushserve_server.wakeups import Hints
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from pushserve_server.deploy.target import Target, clean_target
+from pushserve_server.deploy.register_target import Target, clean_target
 from pushserve_server.domain.records import Deployment, Model
 from pushserve_server.errors import DeploymentFailed, NotFound, Unavailable
 from pushserve_server.registry import Registry

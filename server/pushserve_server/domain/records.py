@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pushserve_sandbox.signature import Signature
+from pushserve_runtime.signature import Signature
 from pushserve_server.domain.states import DeploymentState
 
 

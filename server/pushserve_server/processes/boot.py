@@ -50,7 +50,7 @@ def read_boot() -> Boot:
 def start(module: str, boot: Boot) -> subprocess.Popen[bytes]:
     """Start a child in a session of its own, so that only the supervisor gets Ctrl-C."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "pushserve_server.processes.child", module],
+        [sys.executable, "-m", "pushserve_server.processes.child_main", module],
         stdin=subprocess.PIPE,
         start_new_session=True,
         # ONNX Runtime from 1.29 on reports to its makers unless told not to, before its import.

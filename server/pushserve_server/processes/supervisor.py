@@ -19,19 +19,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from pushserve_server import data_layout
 from pushserve_server.build.bundles import Bundles
 from pushserve_server.errors import Unavailable
-from pushserve_server.hints import Hints, wait
-from pushserve_server.jobs import Zygote, end_zygote, is_ready, start_zygote
-from pushserve_server.processes import layout
-from pushserve_server.processes.backoff import Backoff
 from pushserve_server.processes.boot import Boot, set_up_logging, start
-from pushserve_server.processes.following import Following
-from pushserve_server.processes.workers import Workers
 from pushserve_server.registry import Registry
-from pushserve_server.registry.listening import ChangeListener
+from pushserve_server.registry.notifications import ChangeListener
+from pushserve_server.sandbox_client import Zygote, end_zygote, is_ready, start_zygote
 from pushserve_server.settings import ConfigError, Settings, split_address
 from pushserve_server.source.rules import check_rules
+from pushserve_server.wakeups import Hints, wait
+from pushserve_server.workers.backoff import Backoff
+from pushserve_server.workers.planner import Following
+from pushserve_server.workers.pool import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -94,14 +94,18 @@ class Supervisor:
         self._zygote_process: subprocess.Popen[bytes] | None = None
         self._zygote_since = 0.0
         self._zygote_ready = self._had_zygote = False
-        zygote = Zygote(layout.zygote_socket(run_dir))
-        self._workers = Workers(settings, run_dir, zygote, Bundles(layout.bundles_dir(settings)))
+        zygote = Zygote(data_layout.zygote_socket(run_dir))
+        self._workers = Workers(
+            settings, run_dir, zygote, Bundles(data_layout.bundles_dir(settings))
+        )
         self._following = Following(settings, registry, self._workers, self._replica)
         self._frontends = [
-            Child("pushserve_server.processes.frontend", self._boot(f"frontend-{i}", port))
+            Child("pushserve_server.processes.frontend_process", self._boot(f"frontend-{i}", port))
             for i in range(settings.frontends)
         ]
-        self._deployer = Child("pushserve_server.processes.deployer", self._boot("deployer", port))
+        self._deployer = Child(
+            "pushserve_server.processes.deployer_process", self._boot("deployer", port)
+        )
 
     def _boot(self, role: str, port: int) -> Boot:
         return Boot(role, self._replica, self._run_dir, port, self._settings)
@@ -188,12 +192,12 @@ def serve(settings: Settings) -> None:
         try:
             supervisor.run()
         finally:
-            layout.address_file(settings).unlink(missing_ok=True)
+            data_layout.address_file(settings).unlink(missing_ok=True)
             registry.close()
 
 
 def _announce(settings: Settings, host: str, port: int, run_dir: Path) -> None:
-    file = layout.address_file(settings)
+    file = data_layout.address_file(settings)
     temporary = file.with_suffix(".new")
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     data = {"pid": os.getpid(), "listen": address, "run_dir": str(run_dir)}
@@ -204,7 +208,7 @@ def _announce(settings: Settings, host: str, port: int, run_dir: Path) -> None:
 
 @contextlib.contextmanager
 def _lock(settings: Settings) -> Iterator[None]:
-    with layout.lock_file(settings).open("w") as file:
+    with data_layout.lock_file(settings).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -217,7 +221,7 @@ def _lock(settings: Settings) -> Iterator[None]:
 
 def _clean_up_after_killed(settings: Settings) -> None:
     """Remove what a server that was killed on this data directory left in /tmp."""
-    file = layout.address_file(settings)
+    file = data_layout.address_file(settings)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         run_dir = Path(json.loads(file.read_text())["run_dir"])
         if run_dir.parent == _RUN_ROOT and run_dir.name.startswith(_RUN_PREFIX):

@@ -11,7 +11,7 @@ from pushserve_server.domain.states import DeploymentState
 from pushserve_server.registry.database import Store
 from pushserve_server.registry.history import OPEN, change, change_to_failed
 from pushserve_server.registry.lookups import built_row
-from pushserve_server.registry.rows import deployment_from_row
+from pushserve_server.registry.row_records import deployment_from_row
 from pushserve_server.registry.tables import DeploymentRow, Tables
 
 

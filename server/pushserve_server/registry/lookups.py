@@ -11,7 +11,7 @@ from peewee import JOIN
 
 from pushserve_server.domain.records import Ref
 from pushserve_server.errors import BadInput, NotFound, Violation
-from pushserve_server.registry.rows import default_ref
+from pushserve_server.registry.row_records import default_ref
 from pushserve_server.registry.tables import ModelRow, RefRow, Tables, VersionRow, tuples
 
 _SHA_PREFIX: Final = re.compile(r"[0-9a-f]{7,64}")

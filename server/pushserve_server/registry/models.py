@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pushserve_server.domain.records import Model, Ref, Tracked, Version
 from pushserve_server.registry.database import Store
 from pushserve_server.registry.lookups import model_row, ref_row, refs_of, version_row
-from pushserve_server.registry.rows import default_ref, version_from_row
+from pushserve_server.registry.row_records import default_ref, version_from_row
 from pushserve_server.registry.tables import ModelRow, Tables
 from pushserve_server.registry.tracking import tracked_folders
 

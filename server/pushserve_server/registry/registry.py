@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Self
 
+from pushserve_server.registry.activation import GoingLive
 from pushserve_server.registry.database import Store
+from pushserve_server.registry.deployments import Registering
 from pushserve_server.registry.frontends import Frontends
-from pushserve_server.registry.golive import GoingLive
 from pushserve_server.registry.leasing import Leasing
 from pushserve_server.registry.models import Models
-from pushserve_server.registry.refs import Refs
-from pushserve_server.registry.registering import Registering
+from pushserve_server.registry.pinning import Refs
 from pushserve_server.registry.serving import Serving
 
 

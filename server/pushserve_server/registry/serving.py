@@ -12,7 +12,7 @@ from peewee import chunked, fn
 from pushserve_server.domain.records import ModelRoutes, Route, Snapshot, Version
 from pushserve_server.registry.database import Store
 from pushserve_server.registry.history import OPEN
-from pushserve_server.registry.rows import default_ref, version_from_row
+from pushserve_server.registry.row_records import default_ref, version_from_row
 from pushserve_server.registry.tables import Tables, tuples
 
 

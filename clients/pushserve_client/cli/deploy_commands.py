@@ -1,0 +1,114 @@
+"""`register`, and following a deployment until it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.status import Status
+
+from pushserve_client.cli import screen
+from pushserve_client.cli.connection import RefOption, ServerOption, connected, only_one
+from pushserve_client.client import Client
+from pushserve_client.deployment_progress import successor
+from pushserve_client.types import Deployment, DeploymentState
+
+
+def register(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Clone URL, or a local folder.")],
+    *,
+    ref: RefOption = None,
+    commit: Annotated[str | None, typer.Option("--commit", help="A commit's full SHA.")] = None,
+    path: Annotated[str, typer.Option("--path", help="Folder that holds the model.")] = "",
+    model: Annotated[str, typer.Option("--model", help="Name to serve it under.")] = "",
+    retry: Annotated[bool, typer.Option("--retry", help="Try a failed commit again.")] = False,
+    follow: Annotated[bool, typer.Option(help="Show how it goes until it has ended.")] = True,
+    server: ServerOption = None,
+) -> None:
+    """Take a branch, tag or commit of a Git repository live."""
+    only_one(ref=ref, commit=commit)
+    with connected(context, server) as client:
+        deployment = client.register(
+            _url_of(source), ref=ref, commit=commit, path=path, model=model, retry=retry
+        )
+        if follow:
+            follow_to_the_end(client, deployment.name)
+        else:
+            screen.say(deployment.name)
+
+
+def _url_of(source: str) -> str:
+    """Give a local folder's file URL: the server's working directory is another one."""
+    is_folder = ":" not in source and Path(source).is_dir()
+    return Path(source).absolute().as_uri() if is_folder else source
+
+
+def follow_to_the_end(client: Client, name: str) -> None:
+    """Show each stage with the time it took; exit code 1 if it fails, 130 on Ctrl-C."""
+    try:
+        while name:
+            last = _show(client, name)
+            if last.state is DeploymentState.FAILED:
+                print_failure(last)
+                raise typer.Exit(1)
+            name = successor(last)
+            if name:
+                screen.say(f"superseded by {name}, which is newer")
+    except KeyboardInterrupt:
+        screen.remark(f"\nthe deployment goes on: pushserve deployment {name} --follow")
+        raise typer.Exit(130) from None
+    screen.say(_success(last), style="green")
+
+
+def _show(client: Client, name: str) -> Deployment:
+    console = screen.output()
+    screen.say(f"deployment {name}")
+    with _spinner(console) as spinner:
+        shown = 0
+        for deployment in client.watch(name):
+            lines = list(stage_lines(deployment))
+            for line in lines[shown:]:
+                console.print(screen.clean(line), soft_wrap=True)
+            shown = max(shown, len(lines))
+            spinner.update(f"{deployment.state.lower()} {screen.clean(deployment.message)}")
+    return deployment
+
+
+def _spinner(console: Console) -> Status:
+    """Turns on a terminal; elsewhere rich prints nothing of it."""
+    return Status("", console=console, spinner="line")
+
+
+def stage_lines(deployment: Deployment) -> Iterator[str]:
+    """Yield one line for each stage that has ended, with the time it took."""
+    for event, following in zip(deployment.events, deployment.events[1:], strict=False):
+        yield f"  {event.state.lower():<11}{_seconds(event.time, following.time)}  {event.message}"
+
+
+def _seconds(start: datetime | None, end: datetime | None) -> str:
+    return f"{(end - start).total_seconds():7.2f} s" if start and end else " " * 9
+
+
+def _success(deployment: Deployment) -> str:
+    took = _seconds(deployment.create_time, deployment.update_time).strip()
+    where = f" at {deployment.ref}" if deployment.ref else ""
+    if not deployment.version:
+        return f"done: {deployment.message or deployment.ref}"
+    return (
+        f"live: {deployment.model} version {deployment.version} "
+        f"(commit {deployment.commit[:10]}){where}" + (f", after {took}" if took else "")
+    )
+
+
+def print_failure(deployment: Deployment) -> None:
+    """Print why a deployment failed and what to change."""
+    failure = deployment.failure
+    if failure is None:
+        screen.fail(deployment.message or "the deployment failed")
+        return
+    screen.fail(f"{failure.reason} while {failure.step.lower()}: {failure.message}", failure.fix)

@@ -1,0 +1,127 @@
+"""`predict`: rows in, outputs out."""
+
+from __future__ import annotations
+
+import csv
+import enum
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pushserve_client.cli import screen
+from pushserve_client.cli.connection import (
+    CommitOption,
+    ModelArgument,
+    RefOption,
+    ServerOption,
+    VersionOption,
+    connected,
+    only_one,
+)
+from pushserve_client.cli.row_files import inputs_from_csv, inputs_from_json, looks_like_json
+from pushserve_client.client import Client
+from pushserve_client.errors import BadData
+from pushserve_client.prediction import Prediction
+from pushserve_client.types import Signature
+
+
+class Format(enum.StrEnum):
+    """How `predict` prints."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+def predict(
+    context: typer.Context,
+    model: ModelArgument,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="CSV or JSON; - is standard input.")
+    ] = "-",
+    *,
+    data: Annotated[
+        str | None, typer.Option("--data", "-d", metavar="TEXT", help="The rows themselves.")
+    ] = None,
+    is_json: Annotated[bool, typer.Option("--json", help="The input is JSON.")] = False,
+    is_csv: Annotated[bool, typer.Option("--csv", help="The input is CSV.")] = False,
+    ref: RefOption = None,
+    version: VersionOption = None,
+    commit: CommitOption = None,
+    output: Annotated[
+        list[str] | None, typer.Option("--output", help="An output to compute; repeatable.")
+    ] = None,
+    format: Annotated[  # noqa: A002 -- it is the option's name
+        Format, typer.Option("--format", help="How to print.")
+    ] = Format.TABLE,
+    server: ServerOption = None,
+) -> None:
+    """Run a model on rows from a CSV or JSON file."""
+    only_one(ref=ref, version=version, commit=commit)
+    only_one(json=is_json or None, csv=is_csv or None)
+    text = data if data is not None else _read(file)
+    as_json = is_json or (not is_csv and (file.endswith(".json") or looks_like_json(text)))
+    target: dict[str, Any] = {"ref": ref, "version": version, "commit": commit}
+    with connected(context, server) as client:
+        inputs = _inputs(client, model, target, text, as_json=as_json)
+        prediction = client.predict(model, inputs, outputs=output or (), **target)
+    _print(prediction, format)
+
+
+def _read(file: str) -> str:
+    if file == "-":
+        if sys.stdin.isatty():
+            screen.remark("reading rows from standard input; end with Ctrl-D")
+        return sys.stdin.read()
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise typer.BadParameter(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise typer.BadParameter(f"{file} is no UTF-8 text") from None
+
+
+def _inputs(client: Client, model: str, target: dict[str, Any], text: str, *, as_json: bool) -> Any:
+    signature: Signature = client.get(model, **target).version.signature
+    inputs = (inputs_from_json if as_json else inputs_from_csv)(text, signature)
+    if isinstance(inputs, list) and not inputs:
+        raise BadData("the input holds no rows")
+    return inputs
+
+
+def _print(prediction: Prediction, form: Format) -> None:
+    columns = prediction.columns()
+    rows = zip(*columns.values(), strict=True)
+    match form:
+        case Format.JSON:
+            screen.print_json(_as_json(prediction))
+        case Format.CSV:
+            writer = csv.writer(sys.stdout, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(rows)
+        case Format.TABLE:
+            screen.table(list(columns), [[_cell(value) for value in row] for row in rows])
+            screen.remark(
+                f"{prediction.model} version {prediction.version} "
+                f"(commit {prediction.commit[:10]}, {prediction.engine})"
+            )
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _as_json(prediction: Prediction) -> dict[str, Any]:
+    return {
+        "model": prediction.model,
+        "version": prediction.version,
+        "commit": prediction.commit,
+        "engine": prediction.engine,
+        "outputs": {name: array.tolist() for name, array in prediction.outputs.items()},
+        "classes": prediction.output_classes,
+        "rows": prediction.rows,
+    }

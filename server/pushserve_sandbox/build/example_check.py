@@ -1,0 +1,146 @@
+"""Runs a repository's examples: the gate that a version has to pass."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pushserve_runtime.build_error import BuildFailed, listed, printable
+from pushserve_runtime.frames import Array
+from pushserve_runtime.job_spec import JobSpec, Tolerance
+from pushserve_runtime.signature import Layout, OutputSpec
+from pushserve_sandbox.loading.captured_output import Notes
+from pushserve_sandbox.loading.diagnosis import explain
+from pushserve_sandbox.loading.example_files import Example
+from pushserve_sandbox.prediction.predictor import Predictor
+from pushserve_sandbox.prediction.row_arrays import RowInvalid, arrays_of, records_array, row_values
+
+
+def check_examples(
+    predictor: Predictor, examples: Sequence[Example], spec: JobSpec, notes: Notes
+) -> int:
+    """Run every example and compare what it gives; return how many held.
+
+    Raises:
+        BuildFailed: EXAMPLES_INVALID, EXAMPLES_FAILED, or what the code was stopped for.
+    """
+    for number, example in enumerate(examples, start=1):
+        arrays = _arrays(predictor, example, number)
+        try:
+            with notes.taken():
+                got = _run(predictor, arrays, example)
+        except (Exception, SystemExit) as error:
+            what = f"example {number} cannot be predicted"
+            raise explain(error, spec, notes, what, "EXAMPLES_FAILED") from error
+        if example.has_output:
+            _compare(example, got, predictor.signature.outputs, number, spec.tolerance)
+    return len(examples)
+
+
+def _arrays(predictor: Predictor, example: Example, number: int) -> list[Array]:
+    signature = predictor.signature
+    if signature.layout is Layout.RECORDS:
+        return [records_array([example.input])]
+    try:
+        row = row_values(signature.inputs, example.input)
+    except RowInvalid as error:
+        names = listed([feature.name for feature in signature.inputs])
+        raise BuildFailed(
+            "EXAMPLES_INVALID",
+            f"example {number}: {printable(str(error))}",
+            f"give each row the model's {len(signature.inputs)} features: {names}",
+        ) from error
+    return arrays_of(signature.layout, signature.inputs, [row])
+
+
+def _run(predictor: Predictor, arrays: list[Array], example: Example) -> dict[str, Any]:
+    """Give the outputs that the example speaks of, each as plain values of its one row."""
+    signature = predictor.signature
+    names = list(signature.default_outputs)
+    available = {spec.name for spec in signature.outputs}
+    if _names_outputs(example.output, available):
+        names = [name for name in example.output if name in available]
+    results = predictor.predict(arrays, names)
+    return {
+        name: array.values[0].tolist() if hasattr(array.values[0], "tolist") else array.values[0]
+        for name, array in zip(names, results, strict=True)
+    }
+
+
+def _names_outputs(expected: Any, available: set[str]) -> bool:
+    return isinstance(expected, Mapping) and bool(available & set(expected))
+
+
+def _compare(
+    example: Example,
+    got: Mapping[str, Any],
+    outputs: Sequence[OutputSpec],
+    number: int,
+    tolerance: Tolerance,
+) -> None:
+    specs = {spec.name: spec for spec in outputs}
+    main = next(iter(got))
+    expected: Mapping[str, Any] = {main: example.output}
+    if _names_outputs(example.output, set(specs)):
+        expected = example.output
+    for name, value in expected.items():
+        if name not in specs:
+            raise BuildFailed(
+                "EXAMPLES_INVALID",
+                f"example {number} expects the output {name!r}, which the model does not give",
+                "expect a bare value, or outputs of: " + listed(list(specs)),
+            )
+        actual = _by_class(got[name], specs[name]) if isinstance(value, Mapping) else got[name]
+        if not matches(value, actual, tolerance):
+            raise BuildFailed(
+                "EXAMPLES_FAILED",
+                f"example {number}, output {name}: expected {_shown(value)}, got {_shown(actual)}",
+                "correct the model, or the example if the new output is right",
+            )
+
+
+def _by_class(value: Any, spec: OutputSpec) -> Any:
+    """Name the columns of a row, where the example names them."""
+    if isinstance(value, list) and spec.classes:
+        return dict(zip(spec.classes, value, strict=True))
+    return value
+
+
+def matches(expected: Any, got: Any, tolerance: Tolerance) -> bool:
+    """Whether `got` is as expected: objects may hold more keys, floats may be a little off."""
+    if isinstance(expected, Mapping):
+        return isinstance(got, Mapping) and all(
+            key in got and matches(value, got[key], tolerance) for key, value in expected.items()
+        )
+    if isinstance(expected, list):
+        return (
+            isinstance(got, list)
+            and len(expected) == len(got)
+            and all(matches(e, g, tolerance) for e, g in zip(expected, got, strict=True))
+        )
+    if _is_number(expected) and _is_number(got):
+        return _close(float(expected), float(got), tolerance)
+    if expected is None and isinstance(got, float):
+        return math.isnan(got)
+    return type(expected) is type(got) and bool(expected == got)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _close(expected: float, got: float, tolerance: Tolerance) -> bool:
+    if math.isnan(expected) or math.isnan(got):
+        return math.isnan(expected) and math.isnan(got)
+    if math.isinf(expected) or math.isinf(got):
+        return expected == got
+    return abs(got - expected) <= tolerance.abs + tolerance.rel * abs(expected)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return printable(json.dumps(value, default=str), 200)
+    except (TypeError, ValueError):
+        return printable(repr(value), 200)

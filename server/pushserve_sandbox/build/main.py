@@ -1,0 +1,160 @@
+"""The build job: loads a model, finds its signature, runs its examples, and reports.
+
+Messages to the server, each one JSON object (`channel`):
+
+    {"stage": …, "message": …}                    as it goes on
+    {"ok": true, "signature": …, "engine": …, "report": …}
+    {"ok": false, "reason": …, "message": …, "fix": …}
+
+Before the last message of a model that was compiled goes {"blob": "compiled.onnx", "size": n},
+followed by the n bytes of its graph.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from pushserve_runtime import messages
+from pushserve_runtime.build_error import BuildFailed
+from pushserve_runtime.job_spec import Format, JobSpec
+from pushserve_sandbox.build.example_check import check_examples
+from pushserve_sandbox.inspection.estimator import predictor_for
+from pushserve_sandbox.loading.artifact import sklearn_version
+from pushserve_sandbox.loading.captured_output import Notes
+from pushserve_sandbox.loading.example_files import Example, read_examples
+from pushserve_sandbox.loading.load import Loaded, choose_walk, make_predictor, read_model
+from pushserve_sandbox.onnx_compiler.compile import Refused, compile_estimator
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, str], None]
+Keep = Callable[[str, bytes], None]
+"""Takes a file that a build made, by name."""
+
+GRAPH: Final = "compiled.onnx"
+_COMPILED: Final = frozenset({Format.JOBLIB, Format.PICKLE, Format.SKOPS})
+
+
+def main(channel: socket.socket, spec: Mapping[str, Any]) -> None:
+    """Build what `spec` says and send the result over `channel`."""
+
+    def progress(stage: str, message: str) -> None:
+        messages.send(channel, {"stage": stage, "message": message})
+
+    def keep(name: str, content: bytes) -> None:
+        messages.send(channel, {"blob": name, "size": len(content)})
+        channel.sendall(content)
+
+    messages.send(channel, build(spec, progress, keep))
+
+
+def build(
+    spec: Mapping[str, Any], progress: Progress, keep: Keep = lambda _name, _content: None
+) -> dict[str, Any]:
+    """Build a model; give the job's last message. `keep` is given the graph, if there is one."""
+    notes = Notes()
+    try:
+        return _Build(JobSpec.from_json(spec), notes, progress, keep).run()
+    except BuildFailed as error:
+        failure = error.to_json()
+    except MemoryError:
+        fix = "make the model smaller, or ask the server's operator for a higher limit"
+        failure = BuildFailed("SANDBOX_MEMORY", "it needs too much memory", fix).to_json()
+    except Exception:
+        logger.exception("a build failed for a reason of its own")
+        fix = "see the server's log"
+        failure = BuildFailed("BUILD_FAILED", "the build itself went wrong", fix).to_json()
+    return {**failure, "log": notes.log.text}
+
+
+class _Build:
+    """One build, step by step, with the time that each took in seconds."""
+
+    def __init__(self, spec: JobSpec, notes: Notes, progress: Progress, keep: Keep) -> None:
+        self.spec = spec
+        self.keep = keep
+        self.notes = notes
+        self.progress = progress
+        self.timings: dict[str, float] = {}
+        self._started = time.monotonic()
+
+    def run(self) -> dict[str, Any]:
+        spec = self.spec
+        examples = read_examples(spec.folder / spec.examples) if spec.examples else []
+        self._begin("loading", f"loading {spec.artifact or 'predict.py'}")
+        model = read_model(spec, self.notes)
+        self._end("loading")
+        self._begin("inspecting", "finding the signature")
+        inputs = [item.input for item in examples]
+        loaded = make_predictor(model, spec, inputs, self.notes)
+        self._end("inspecting")
+        self._begin("examples", f"running {len(examples)} examples")
+        checked = check_examples(loaded.predictor, examples, spec, self.notes)
+        self._end("examples")
+        if spec.format in _COMPILED:
+            loaded = self._compile(model, loaded, examples)
+        if loaded.engine == "worker":
+            self._begin("walking", "looking for a faster way through it")
+            loaded = choose_walk(loaded, model, spec, inputs, self.notes)
+            self._end("walking")
+        return self._result(loaded, checked)
+
+    def _compile(self, model: Any, loaded: Loaded, examples: Sequence[Example]) -> Loaded:
+        """Give the model as a graph, where one answers as it does, else as it is."""
+        spec = self.spec
+        if spec.engine == "worker":
+            return replace(loaded, engine_reason="the manifest says so")
+        self._begin("compiling", "compiling it to ONNX, and comparing the answers")
+        own = predictor_for(model, loaded.predictor.signature)
+        with self.notes.taken():
+            result = compile_estimator(model, own, [e.input for e in examples], spec.graph_limit)
+        if isinstance(result, Refused):
+            self._end("compiling")
+            if spec.engine == "onnx":
+                raise _not_possible(result.reason)
+            return replace(loaded, engine_reason=f"not compiled to ONNX: {result.reason}")
+        check_examples(result.predictor, examples, spec, self.notes)
+        self.keep(GRAPH, result.graph)
+        self._end("compiling")
+        return replace(
+            loaded, predictor=result.predictor, engine="onnx", engine_reason=result.reason
+        )
+
+    def _begin(self, stage: str, message: str) -> None:
+        self._started = time.monotonic()
+        self.progress(stage, message)
+
+    def _end(self, stage: str) -> None:
+        self.timings[stage] = round(time.monotonic() - self._started, 6)
+
+    def _result(self, loaded: Loaded, examples_checked: int) -> dict[str, Any]:
+        return {
+            "ok": True,
+            "signature": loaded.predictor.signature.to_json(),
+            "engine": loaded.engine,
+            "report": {
+                "engine_reason": loaded.engine_reason,
+                "walk": loaded.walk,
+                "format": str(self.spec.format),
+                "estimator": loaded.estimator,
+                "sklearn": sklearn_version(),
+                "examples_checked": examples_checked,
+                "timings": self.timings,
+                "warnings": self.notes.warnings,
+                "log": self.notes.log.text,
+            },
+        }
+
+
+def _not_possible(reason: str) -> BuildFailed:
+    return BuildFailed(
+        "ENGINE_NOT_POSSIBLE",
+        f'the manifest asks for engine = "onnx", but no graph gives the model\'s answers: {reason}',
+        'set engine = "auto" or leave it out, and the model is served by a worker; '
+        "or use steps that compile (docs/compile.md lists them)",
+    )

@@ -1,0 +1,123 @@
+"""Compares walks with the estimator's own methods, bit by bit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from pushserve_runtime.frames import Array
+from pushserve_runtime.output_arrays import dense
+from pushserve_runtime.signature import DType
+from pushserve_sandbox.inspection.probing import attempt
+from pushserve_sandbox.prediction.fast_path import Walk
+from pushserve_sandbox.prediction.model_inputs import InputFunction
+from pushserve_sandbox.prediction.model_outputs import OutputFunction
+
+BLOCK: Final = 256
+SMALL: Final = 64
+_SINGLE_ROWS: Final = 3
+_SECONDS: Final = 0.3
+"""After so long no more rows are tried, but at least `_LEAST`."""
+_LEAST: Final = 1024
+_ODD: Final = (np.nan, np.inf, -np.inf, 1e39, -1e39, 1e308)
+
+Batch = Sequence[Array]
+Answers = Mapping[str, Any]
+"""Arrays by output, or the exceptions that came instead."""
+
+
+class Trial:
+    """An estimator's own answers to trial rows, which walks are held against."""
+
+    def __init__(
+        self, build: InputFunction, functions: Mapping[str, OutputFunction], rows: Batch
+    ) -> None:
+        self._build = build
+        self._functions = functions
+        self._rows = rows
+        self._count = len(rows[0].values)
+
+    def passed(self, walk: Walk) -> int:
+        """Give on how many rows the walk gave the same bits; 0 where it differed anywhere."""
+        names = self._functions.keys() & walk.outputs.keys()
+        agreed = 0
+        for is_small, batch in self._batches():
+            own = {name: self._own(name, batch) for name in names}
+            verdict = self._compare(walk, batch, own)
+            if verdict is False or (walk.by_row and not self._in_parts(walk, batch, own)):
+                return 0
+            if verdict and not is_small:
+                agreed += len(batch[0].values)
+        return agreed if names else 0
+
+    def _batches(self) -> Iterator[tuple[bool, Batch]]:
+        """Give batches of the sizes that matter (BLAS may compute one row differently)."""
+        started = time.monotonic()
+        for start in range(0, self._count, BLOCK):
+            if start >= _LEAST and time.monotonic() - started > _SECONDS:
+                break
+            yield False, _take(self._rows, slice(start, start + BLOCK))
+        yield True, _take(self._rows, slice(0, 1))
+        if self._count <= SMALL:  # a worker's look at what a build has tried
+            return
+        yield True, _take(self._rows, slice(0, SMALL))
+        for row in range(1, _SINGLE_ROWS):
+            yield True, _take(self._rows, slice(row, row + 1))
+        if self._rows[0].values.ndim == 2:
+            for number, value in enumerate(_ODD):
+                odd = self._rows[0].values[:1].copy()
+                odd[0, number % odd.shape[1]] = value
+                yield True, [Array(DType.FLOAT64, odd)]
+
+    def _in_parts(self, walk: Walk, batch: Batch, own: Answers) -> bool:
+        """Whether small batches give what the whole one gave, where that is promised."""
+        if any(isinstance(answer, BaseException) for answer in own.values()):
+            return True
+        parts = [slice(at, at + SMALL) for at in range(0, len(batch[0].values), SMALL)]
+        return all(
+            self._compare(walk, _take(batch, part), {n: a[part] for n, a in own.items()})
+            is not False
+            for part in parts
+        )
+
+    def _own(self, name: str, batch: Batch) -> Any:
+        data = self._build(_copied(batch))
+        return attempt(lambda: dense(self._functions[name](data), len(batch[0].values)))
+
+    def _compare(self, walk: Walk, batch: Batch, own: Answers) -> bool | None:
+        """Say whether the walk's answers are the estimator's; None where it left them to it."""
+        rows = len(batch[0].values)
+        data = self._build(_copied(batch))
+        found = attempt(lambda: walk.start(data))
+        if found is None:
+            return None
+        if isinstance(found, BaseException):  # as the estimator did, or else it is a mistake
+            return None if any(isinstance(a, BaseException) for a in own.values()) else False
+        return all(
+            _same_bits(answer, attempt(lambda n=name: dense(walk.outputs[n](found), rows)))  # type: ignore[misc]
+            for name, answer in own.items()
+        )
+
+
+def _same_bits(own: Any, walked: Any) -> bool:
+    if isinstance(own, BaseException) or isinstance(walked, BaseException):
+        return False
+    if own.dtype != walked.dtype or own.shape != walked.shape:
+        return False
+    if own.dtype.kind == "O":
+        return bool(np.array_equal(own, walked))
+    return bool(own.tobytes() == walked.tobytes())
+
+
+def _take(rows: Batch, part: slice) -> Batch:
+    return [
+        Array(a.dtype, a.values[part], None if a.nulls is None else a.nulls[part]) for a in rows
+    ]
+
+
+def _copied(rows: Batch) -> Batch:
+    """Copy, because some transformers write into what they are given (`copy=False`)."""
+    return [Array(a.dtype, a.values.copy(), a.nulls) for a in rows]

@@ -1,0 +1,111 @@
+"""Finds the walks of an estimator, through pipelines and searches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import BaggingClassifier, VotingClassifier
+from sklearn.ensemble._forest import ForestClassifier
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.naive_bayes import _BaseNB
+from sklearn.pipeline import Pipeline
+from sklearn.tree import DecisionTreeClassifier
+from sklearn.utils._array_api import _logsumexp
+
+from pushserve_sandbox.fast_paths.forests import boosting_walks, forest_walks
+from pushserve_sandbox.fast_paths.histogram_boosting import histogram_walks
+from pushserve_sandbox.fast_paths.linear_models import linear_walks
+from pushserve_sandbox.fast_paths.steps import Step, fast_chain, own_chain
+from pushserve_sandbox.inspection.probing import attempt
+from pushserve_sandbox.prediction.fast_path import ONE_PASS, Walk, is_own
+from pushserve_sandbox.prediction.model_outputs import output_functions
+
+
+def walks_of(estimator: Any) -> Iterator[Walk]:
+    """Give the ways through a fitted estimator, the fastest first. None of them is verified."""
+    if type(estimator) is Pipeline:
+        yield from _pipeline_walks(estimator)
+    elif isinstance(estimator, BaseSearchCV):
+        yield from walks_of(estimator.best_estimator_)
+    else:
+        for family in _FAMILIES:
+            walks = attempt(partial(_listed, family, estimator))
+            # Where another scikit-learn has renamed what a family looks at, it has no walks.
+            yield from () if isinstance(walks, BaseException) else walks
+
+
+def _listed(family: Callable[[Any], Iterator[Walk]], estimator: Any) -> list[Walk]:
+    return list(family(estimator))
+
+
+def _pipeline_walks(pipeline: Any) -> Iterator[Walk]:
+    steps = [step for _, step in pipeline.steps]
+    last = steps.pop()
+    before = [step for step in steps if step is not None and step != "passthrough"]
+    if last is None or last == "passthrough":
+        return
+    fast = fast_chain(before) if before else None
+    own = (own_chain(before), not before)
+    for chain, is_fast in [(fast, True), own] if fast else [own]:
+        for walk in walks_of(last):
+            start = _composed(chain, walk.start)
+            yield Walk(walk.how, start, walk.outputs, walk.by_row and is_fast)
+        shared = {
+            name: getattr(last, function.__name__)
+            for name, function in output_functions(pipeline).items()
+            if name != "transform" and hasattr(last, function.__name__)
+        }
+        if before and shared:
+            yield Walk("its steps run once for all outputs", chain, shared)
+
+
+def _composed(chain: Step, start: Any) -> Any:
+    def composed(data: Any) -> Any:
+        data = chain(data)
+        return None if data is None else start(data)
+
+    return composed
+
+
+def _one_pass_walks(estimator: Any) -> Iterator[Walk]:
+    """Give classifiers' walks whose label is defined as the largest of what one method gives."""
+    if is_own(estimator, "predict", _BaseNB) and is_own(estimator, "predict_proba", _BaseNB):
+        yield Walk(ONE_PASS, estimator.predict_joint_log_proba, _bayes_outputs(estimator))
+    elif is_own(estimator, "predict", *_BY_PROBABILITY) and hasattr(estimator, "predict_proba"):
+        if getattr(estimator, "n_outputs_", 1) > 1:
+            return
+        classes = estimator.classes_
+        outputs = {
+            "label": lambda found: classes.take(np.argmax(found, axis=1), axis=0),
+            "probabilities": lambda found: found,
+        }
+        yield Walk(ONE_PASS, estimator.predict_proba, outputs)
+
+
+_BY_PROBABILITY = (
+    BaggingClassifier,
+    CalibratedClassifierCV,
+    DecisionTreeClassifier,
+    ForestClassifier,
+    VotingClassifier,
+)
+
+
+def _bayes_outputs(estimator: Any) -> dict[str, Any]:
+    classes = estimator.classes_
+
+    def logs(joint: Any) -> Any:
+        return joint - np.atleast_2d(_logsumexp(joint, axis=1)).T
+
+    return {
+        "label": lambda joint: classes[np.argmax(joint, axis=1)],
+        "probabilities": lambda joint: np.exp(logs(joint)),
+        "log_probabilities": logs,
+    }
+
+
+_FAMILIES = (forest_walks, boosting_walks, histogram_walks, linear_walks, _one_pass_walks)

@@ -1,0 +1,82 @@
+"""Chooses an estimator's walk, and gives the predictor that uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from pushserve_runtime.frames import Array
+from pushserve_runtime.signature import DType, Layout, Signature
+from pushserve_sandbox.fast_paths.equality_test import SMALL, Trial
+from pushserve_sandbox.inspection.fitted_columns import Known
+from pushserve_sandbox.inspection.probing import attempt, made_rows
+from pushserve_sandbox.prediction.fast_path import Walk
+from pushserve_sandbox.prediction.predictor import EstimatorPredictor
+from pushserve_sandbox.prediction.row_arrays import RowInvalid, arrays_of, row_values
+
+_SEED: Final = 20_240_601
+
+
+def walked(
+    estimator: Any, predictor: EstimatorPredictor, inputs: Sequence[Any]
+) -> tuple[EstimatorPredictor, str, int]:
+    """Try every walk on many rows; give the predictor, how it walks, and on how many rows.
+
+    `inputs` are those of the repository's examples. Where no walk passes, the predictor is
+    given back as it is, with "".
+    """
+    from pushserve_sandbox.onnx_compiler.proof.trial_rows import trial_rows  # noqa: PLC0415 (builds alone need it)
+
+    rows = attempt(lambda: trial_rows(estimator, predictor.signature, inputs))
+    if isinstance(rows, BaseException):
+        rows = few_rows(predictor.signature, inputs)
+    return _first_passed(estimator, predictor, rows, None)
+
+
+def walked_again(
+    estimator: Any, predictor: EstimatorPredictor, inputs: Sequence[Any], how: str
+) -> EstimatorPredictor:
+    """Take the walk that a build has chosen, if it passes on a few rows on this machine too."""
+    if not how:
+        return predictor
+    rows = few_rows(predictor.signature, inputs)
+    return _first_passed(estimator, predictor, rows, how)[0]
+
+
+def _first_passed(
+    estimator: Any, predictor: EstimatorPredictor, rows: Sequence[Array], how: str | None
+) -> tuple[EstimatorPredictor, str, int]:
+    trial = Trial(predictor.build_input, predictor.functions, rows)
+    for walk in _walks(estimator):
+        if how in (None, walk.how) and (count := trial.passed(walk)):
+            return predictor.with_walk(walk), walk.how, count
+    return predictor, "", 0
+
+
+def _walks(estimator: Any) -> list[Walk]:
+    try:
+        # It uses names that scikit-learn does not promise to keep.
+        from pushserve_sandbox.fast_paths.pipelines import walks_of  # noqa: PLC0415
+    except ImportError:
+        return []
+    return list(walks_of(estimator))
+
+
+def few_rows(signature: Signature, inputs: Sequence[Any]) -> list[Array]:
+    """Make rows from the examples' inputs, or from nothing; numbers are moved about a little."""
+    given = []
+    for item in inputs[:SMALL]:
+        try:
+            given.append(row_values(signature.inputs, item))
+        except RowInvalid:
+            continue  # the examples' own check says so
+    given = given or made_rows(signature.inputs, [Known()] * len(signature.inputs))
+    arrays = arrays_of(signature.layout, signature.inputs, given)
+    if signature.layout is not Layout.MATRIX:
+        return arrays
+    base = np.resize(arrays[0].values, (SMALL, len(signature.inputs)))
+    factors: Any = np.random.default_rng(_SEED).uniform(0.5, 1.5, base.shape)
+    factors[: len(given)] = 1.0
+    return [Array(DType.FLOAT64, base * factors)]

@@ -1,0 +1,96 @@
+"""Checks an ONNX graph without running it: whether it holds together, and where it may run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pushserve_runtime.build_error import BuildFailed, brief, listed
+
+_CONTROL: Final = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+_DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml"})
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A graph that holds together. `worker_reason` says why it must run in a worker, or is ""."""
+
+    worker_reason: str
+    classes: tuple[str, ...]
+
+
+def check_graph(path: Path) -> Checked:
+    """Check a graph without running it.
+
+    Raises:
+        BuildFailed: ARTIFACT_UNREADABLE or ONNX_EXTERNAL_DATA.
+    """
+    import onnx  # noqa: PLC0415 (only builds of ONNX models need it)
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+        external = [t.name for t in _messages(model, onnx.TensorProto) if _is_external(onnx, t)]
+        if not external:
+            onnx.checker.check_model(model)
+    except Exception as error:  # protobuf, the checker and C++ raise classes of their own
+        raise BuildFailed(
+            "ARTIFACT_UNREADABLE",
+            f"{path.name} is not a valid ONNX model: {brief(error)}",
+            "export the model again, and check it with onnx.checker.check_model",
+        ) from error
+    if external:
+        raise BuildFailed(
+            "ONNX_EXTERNAL_DATA",
+            f"{path.name} keeps tensors in other files: {listed(external)}",
+            "save it as one file (onnx.save_model(..., save_as_external_data=False))",
+        )
+    nodes = list(_messages(model, onnx.NodeProto))
+    return Checked(worker_reason(model), _classes(nodes))
+
+
+def _messages(message: Any, kind: type[Any]) -> Iterator[Any]:
+    """Every message of a kind, however deep: graphs nest in attributes."""
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for item in [value] if hasattr(value, "ListFields") else value:
+            if isinstance(item, kind):
+                yield item
+            if hasattr(item, "ListFields"):
+                yield from _messages(item, kind)
+
+
+def _is_external(onnx: Any, tensor: Any) -> bool:
+    return bool(tensor.data_location == onnx.TensorProto.EXTERNAL or len(tensor.external_data) > 0)
+
+
+def worker_reason(model: Any) -> str:
+    """Say why a model (a ModelProto) must not run in a server process; "" if it may."""
+    import onnx  # noqa: PLC0415 (as above)
+
+    nodes = list(_messages(model, onnx.NodeProto))
+    domains = {item.domain for item in model.opset_import} | {node.domain for node in nodes}
+    custom = sorted(domains - _DOMAINS)
+    if custom:
+        return f"operators of other domains: {listed(custom)}"
+    control = sorted({node.op_type for node in nodes} & _CONTROL)
+    if control:
+        return f"control flow: {listed(control)}"
+    return "functions of its own" if len(model.functions) else ""
+
+
+def _classes(nodes: Sequence[Any]) -> tuple[str, ...]:
+    """The class labels that the last classifier of a graph names."""
+    for node in reversed(nodes):
+        for attribute in node.attribute:
+            labels: list[Any] = []
+            if attribute.name in ("classlabels_int64s", "classlabels_ints"):
+                labels = list(attribute.ints)
+            elif attribute.name == "classlabels_strings":
+                labels = [item.decode(errors="replace") for item in attribute.strings]
+            if labels:  # a ZipMap gives maps, which ONNX Runtime sorts by key
+                ordered = sorted(labels) if node.op_type == "ZipMap" else labels
+                return tuple(str(item) for item in ordered)
+    return ()

@@ -1,0 +1,1 @@
+"""The jail of a job: Landlock, seccomp, resource limits and privileges."""

@@ -1,0 +1,1 @@
+"""Loading an artifact or a predict.py, and saying why that failed."""

@@ -1,0 +1,73 @@
+"""Holds what user code prints, so that it reaches the build's report and nothing else."""
+
+from __future__ import annotations
+
+import io
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sklearn.exceptions import InconsistentVersionWarning
+
+from pushserve_runtime.build_error import printable
+
+LOG_LIMIT = 8 * 1024
+WARNINGS_LIMIT = 20
+
+
+class Tail(io.TextIOBase):
+    """A text stream that keeps the last `limit` characters written to it."""
+
+    def __init__(self, limit: int = LOG_LIMIT) -> None:
+        super().__init__()
+        self._limit = limit
+        self._text = ""
+
+    def writable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Append, and forget what is too far back."""
+        self._text = (self._text + text)[-self._limit :]
+        return len(text)
+
+    @property
+    def text(self) -> str:
+        """What was kept."""
+        return self._text
+
+
+class Notes:
+    """What user code printed and warned of while `taken()` was entered."""
+
+    def __init__(self) -> None:
+        self.log = Tail()
+        self.warnings: list[str] = []
+        self.version_mismatch: InconsistentVersionWarning | None = None
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Send prints to `log` and warnings to `warnings`, also when the block raises."""
+        stdout, stderr = sys.stdout, sys.stderr
+        sys.stdout = sys.stderr = self.log
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("default")
+                warnings.simplefilter("always", InconsistentVersionWarning)
+                warnings.filterwarnings("ignore", "X does not have valid feature names")  # ours
+                try:
+                    yield
+                finally:
+                    self._note(caught)
+        finally:
+            sys.stdout, sys.stderr = stdout, stderr
+
+    def _note(self, caught: list[warnings.WarningMessage]) -> None:
+        for item in caught:
+            if isinstance(item.message, InconsistentVersionWarning):
+                self.version_mismatch = self.version_mismatch or item.message
+            text = f"{item.category.__name__}: {printable(str(item.message))}"
+            if text not in self.warnings and len(self.warnings) < WARNINGS_LIMIT:
+                self.warnings.append(text)

@@ -1,0 +1,102 @@
+"""Loads the model of a job, whatever its format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pushserve_runtime.build_error import printable
+from pushserve_runtime.job_spec import Format, JobSpec
+from pushserve_sandbox.fast_paths.select import walked, walked_again
+from pushserve_sandbox.inspection.estimator import inspect_estimator, predictor_for
+from pushserve_sandbox.loading.artifact import load_estimator
+from pushserve_sandbox.loading.captured_output import Notes
+from pushserve_sandbox.loading.predict_py import load_script
+from pushserve_sandbox.prediction.predictor import EstimatorPredictor, Predictor
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model that can predict. `engine` is "onnx" or "worker", for the reason given.
+
+    `walk` says which way through scikit-learn's code is taken; "" is its own.
+    """
+
+    predictor: Predictor
+    estimator: str
+    engine: str
+    engine_reason: str
+    walk: str = ""
+
+
+def read_model(spec: JobSpec, notes: Notes) -> Any:
+    """Load what can be loaded before any trial: an estimator, or a predict.py's predictor.
+
+    An ONNX graph is opened by `make_predictor`.
+
+    Raises:
+        BuildFailed: it cannot be loaded.
+    """
+    if spec.format is Format.SCRIPT:
+        return load_script(spec, notes)
+    return None if spec.format is Format.ONNX else load_estimator(spec, notes)
+
+
+def make_predictor(model: Any, spec: JobSpec, example_rows: Sequence[Any], notes: Notes) -> Loaded:
+    """Find the model's signature, unless a build has, and make its predictor.
+
+    Raises:
+        BuildFailed: it cannot be served, or contradicts what the manifest declares.
+    """
+    if spec.format is Format.SCRIPT:
+        return Loaded(model, "predict.py", "worker", "it is Python code")
+    if spec.format is Format.ONNX:
+        return _graph(spec, example_rows)
+    with notes.taken():
+        if spec.built is not None:
+            predictor = predictor_for(model, spec.built)
+        else:
+            predictor = inspect_estimator(model, spec.declared, example_rows)
+    return Loaded(predictor, describe(model), "worker", "it is no ONNX graph")
+
+
+def choose_walk(
+    loaded: Loaded, model: Any, spec: JobSpec, example_rows: Sequence[Any], notes: Notes
+) -> Loaded:
+    """Take a faster way through an estimator if there is one that gives the same bits.
+
+    A build tries it on many rows; a worker is told what the build has chosen, and tries that
+    again on a few.
+    """
+    predictor = loaded.predictor
+    if not isinstance(predictor, EstimatorPredictor):
+        return loaded
+    with notes.taken():
+        if spec.walk is not None:
+            again = walked_again(model, predictor, example_rows, spec.walk)
+            return replace(loaded, predictor=again, walk=spec.walk)
+        predictor, how, rows = walked(model, predictor, example_rows)
+    if not how:
+        return loaded
+    reason = f"{loaded.engine_reason}; {how}, bit-equal on {rows:,} trial rows"
+    return replace(loaded, predictor=predictor, walk=how, engine_reason=reason)
+
+
+def _graph(spec: JobSpec, example_rows: Sequence[Any]) -> Loaded:
+    from pushserve_sandbox.inspection.graph import load_graph  # noqa: PLC0415 (ONNX alone needs it)
+
+    predictor, checked = load_graph(spec, example_rows)
+    reason = "the manifest says so" if spec.engine == "worker" else checked.worker_reason
+    if reason:
+        return Loaded(predictor, "ONNX graph", "worker", reason)
+    return Loaded(predictor, "ONNX graph", "onnx", "it is an ONNX graph of standard operators")
+
+
+def describe(estimator: Any) -> str:
+    """Name an estimator's class, and a pipeline's steps."""
+    steps = getattr(estimator, "steps", None)
+    name = type(estimator).__name__
+    if isinstance(steps, list):
+        name += "(" + ", ".join(type(step).__name__ for _, step in steps) + ")"
+    return printable(name)

@@ -1,0 +1,177 @@
+"""Runs a `predict.py`: a function from one JSON object to another.
+
+    def predict(input: dict) -> dict            once for each row
+    def predict(model, input: dict) -> dict     the same, given the artifact, already loaded
+    def predict_batch(rows: list[dict]) -> list[dict]
+
+The module is run with the model's folder as working directory and first on `sys.path`;
+`__file__` is its absolute path, so it may load files that lie beside it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+import sys
+import types
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+
+from pushserve_runtime.build_error import BuildFailed
+from pushserve_runtime.frames import Array
+from pushserve_runtime.job_spec import Declared, JobSpec
+from pushserve_runtime.output_arrays import NotAnOutput
+from pushserve_runtime.signature import DType, Feature, Layout, OutputSpec, Signature
+from pushserve_sandbox.loading.artifact import load_artifact, prepare_imports, use_one_thread
+from pushserve_sandbox.loading.captured_output import Notes
+from pushserve_sandbox.loading.diagnosis import check_versions, explain
+from pushserve_sandbox.prediction.row_arrays import records_array
+
+OUTPUT: Final = "output"
+DEPTH_LIMIT: Final = 64
+
+BatchFunction = Callable[[list[Any]], Sequence[Any]]
+
+
+class NotJson(TypeError):
+    """A `predict.py` gave something that JSON cannot hold."""
+
+
+class RecordsPredictor:
+    """A `predict.py` with its signature."""
+
+    def __init__(self, signature: Signature, run: BatchFunction) -> None:
+        self._signature = signature
+        self._run = run
+
+    @property
+    def signature(self) -> Signature:
+        """What it takes and gives."""
+        return self._signature
+
+    def predict(self, arrays: Sequence[Array], outputs: Sequence[str]) -> list[Array]:
+        """Give one JSON value for each row.
+
+        Raises:
+            Exception: whatever the code raises.
+            NotAnOutput: it gave another number of rows.
+            NotJson: it gave something that JSON cannot hold.
+        """
+        rows = arrays[0].values.tolist()
+        results = self._run(rows)
+        if not isinstance(results, list | tuple) or len(results) != len(rows):
+            raise NotAnOutput(f"predict_batch must give a list of {len(rows)} results")
+        result = records_array([as_json(item) for item in results])
+        return [result for _ in outputs]
+
+
+def load_script(spec: JobSpec, notes: Notes) -> RecordsPredictor:
+    """Run the folder's predict.py and find its function.
+
+    Raises:
+        BuildFailed: it is missing, raises, or defines no function of a known form.
+    """
+    path = spec.folder / "predict.py"
+    if not path.is_file():
+        raise BuildFailed("PREDICT_MISSING", "there is no predict.py", "commit it")
+    prepare_imports(spec)
+    os.chdir(spec.folder)
+    module = types.ModuleType("predict")
+    module.__file__ = str(path)
+    sys.modules["predict"] = module
+    try:
+        with notes.taken():
+            code = compile(path.read_bytes(), str(path), "exec")
+            exec(code, vars(module))  # noqa: S102 (running it is what the sandbox is for)
+    except (Exception, SystemExit) as error:
+        raise explain(error, spec, notes, "predict.py cannot be run", "PREDICT_FAILED") from error
+    check_versions(spec, notes)
+    for value in list(vars(module).values()):
+        use_one_thread(value)
+    return RecordsPredictor(script_signature(spec.declared), _find_function(module, spec, notes))
+
+
+def script_signature(declared: Declared) -> Signature:
+    """Give the signature of a predict.py: what is declared, else any object."""
+    return Signature(
+        layout=Layout.RECORDS,
+        inputs=tuple(
+            Feature(f.name, f.dtype or DType.JSON, nullable=f.nullable is not False)
+            for f in declared.inputs
+        ),
+        outputs=(OutputSpec(OUTPUT, DType.JSON),),
+        default_outputs=(OUTPUT,),
+    )
+
+
+def _find_function(module: types.ModuleType, spec: JobSpec, notes: Notes) -> BatchFunction:
+    batch, single = getattr(module, "predict_batch", None), getattr(module, "predict", None)
+    if callable(batch):
+        return batch if _required(batch) < 2 else partial(batch, _model(spec, notes))
+    if not callable(single):
+        raise BuildFailed(
+            "PREDICT_MISSING",
+            "predict.py defines neither predict nor predict_batch",
+            "define predict(input: dict) -> dict, or predict_batch(rows: list) -> list",
+        )
+    one = single if _required(single) < 2 else partial(single, _model(spec, notes))
+    return lambda rows: [one(row) for row in rows]
+
+
+def _required(function: Callable[..., Any]) -> int:
+    """How many positional arguments must be given."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return 1
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in positional and p.default is p.empty for p in parameters)
+
+
+def _model(spec: JobSpec, notes: Notes) -> Any:
+    if spec.artifact is None:
+        raise BuildFailed(
+            "PREDICT_MISSING",
+            "predict.py wants to be given the model, but the folder holds no artifact",
+            "commit model.joblib (or another artifact), or define predict(input)",
+        )
+    model = load_artifact(spec, notes)
+    use_one_thread(model)
+    return model
+
+
+def as_json(value: Any, depth: int = 0) -> Any:
+    """Bring a result into plain JSON values: NumPy's and pandas' too.
+
+    NaN and the infinities become None, as JSON has none.
+
+    Raises:
+        NotJson: a part has another type; the text names it.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if depth > DEPTH_LIMIT:
+        raise NotJson(f"values are nested more than {DEPTH_LIMIT} deep")
+    if isinstance(value, dict):
+        return {_key(key): as_json(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(item, depth + 1) for item in value]
+    if isinstance(value, np.ndarray) or hasattr(value, "to_numpy"):
+        return as_json(np.asarray(value).tolist(), depth + 1)
+    raise NotJson(f"{type(value).__module__}.{type(value).__qualname__} is no JSON value")
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, str):
+        return str(key)
+    if isinstance(key, int | float | np.number | np.bool_):
+        return str(key.item() if isinstance(key, np.generic) else key)
+    raise NotJson(f"a key of type {type(key).__qualname__} is no JSON key")

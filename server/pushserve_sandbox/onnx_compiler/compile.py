@@ -1,0 +1,161 @@
+"""Compiles an estimator, or says in words why it stays Python."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
+
+from pushserve_runtime.build_error import brief, listed
+from pushserve_runtime.onnx_predictor import OnnxPredictor, graph_inputs, open_session
+from pushserve_runtime.signature import Layout, Signature
+from pushserve_sandbox.inspection.graph_safety import worker_reason
+from pushserve_sandbox.onnx_compiler.convert import Form, convert, forms
+from pushserve_sandbox.onnx_compiler.graph_outputs import finish
+from pushserve_sandbox.onnx_compiler.proof.parity import Answers, ask, deciding_outputs, judge
+from pushserve_sandbox.onnx_compiler.proof.row_differences import RELATIVE
+from pushserve_sandbox.onnx_compiler.proof.threshold_rows import has_trees_behind_steps
+from pushserve_sandbox.onnx_compiler.proof.trial_rows import trial_rows
+from pushserve_sandbox.onnx_compiler.trees.tree_arrays import NotCompilable
+from pushserve_sandbox.prediction.model_outputs import quiet
+from pushserve_sandbox.prediction.predictor import Predictor
+
+logger = logging.getLogger(__name__)
+
+GRAPH_LIMIT: Final = 512 * 1024**2
+_SEARCH_ROWS: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A graph that passed the gate; `predictor` runs it, `reason` says what was compared."""
+
+    graph: bytes
+    predictor: OnnxPredictor
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """There is no graph, for this reason."""
+
+    reason: str
+
+
+def compile_estimator(
+    estimator: Any, predictor: Predictor, examples: Sequence[Any], limit: int = GRAPH_LIMIT
+) -> Compiled | Refused:
+    """Compile a fitted estimator whose own answers `predictor` gives.
+
+    `examples` are inputs of the repository's examples; a graph has at most `limit` bytes. An
+    output of the estimator that is not asked for by default, and that no graph gives, is left
+    out of the graph's signature, which the reason says.
+    """
+    if predictor.signature.layout is Layout.RECORDS:
+        return Refused("it takes rows of any form")
+    try:
+        with quiet():
+            answers = ask(predictor, trial_rows(estimator, predictor.signature, examples))
+    except NotCompilable as error:
+        return Refused(str(error))
+    except Exception as error:
+        logger.exception("no trial rows could be made")
+        return Refused(f"no trial rows could be made: {brief(error)}")
+    return _try_forms(estimator, predictor.signature, answers, limit)
+
+
+def _try_forms(
+    estimator: Any, signature: Signature, answers: Answers, limit: int
+) -> Compiled | Refused:
+    failures, differences = [], []
+    for form in forms(signature):
+        if form.numbers == "float32" and has_trees_behind_steps(estimator):
+            # What the steps compute may round across a threshold that no trial row was made for.
+            continue
+        try:
+            return _compile(estimator, signature, answers, form, limit)
+        except Differs as error:
+            differences.append(f"in {form.numbers}, {error}")
+        except NotCompilable as error:
+            failures.append(str(error))
+        except Exception as error:  # noqa: BLE001 (skl2onnx, ONNX Runtime and protobuf raise what they like)
+            failures.append(_said(error))
+    return Refused(differences[0] if differences else failures[-1])
+
+
+def _said(error: Exception) -> str:
+    """Describe an error; skl2onnx's two most frequent ones in words of our own."""
+    if isinstance(error, MissingShapeCalculator | MissingConverter):
+        name = re.search(r"'<class '(?:[\w.]+\.)?(\w+)'>'", str(error))
+        return f"there is no converter to ONNX for {name[1] if name else 'one of its steps'}"
+    return brief(error)
+
+
+class Differs(Exception):
+    """The graph gives other answers; the text says which."""
+
+
+def _compile(
+    estimator: Any, signature: Signature, answers: Answers, form: Form, limit: int
+) -> Compiled:
+    with quiet():
+        model = convert(estimator, signature, form)
+    unwanted = worker_reason(model)
+    if unwanted:
+        raise NotCompilable(f"its graph would need {unwanted}")
+    part = answers.first(_SEARCH_ROWS)
+    model = finish(model, signature, part.rows, part.outputs)
+    graph = model.SerializeToString()
+    if len(graph) > limit:
+        raise NotCompilable(f"its graph takes {len(graph):,} bytes, more than {limit:,}")
+    return judged(graph, signature, answers, form.numbers)
+
+
+def judged(graph: bytes, signature: Signature, answers: Answers, numbers: str) -> Compiled:
+    """Let a graph through the gate, with the outputs that are equal.
+
+    Raises:
+        Differs: a default output is not equal, or missing.
+    """
+    session = open_session(graph)
+    present = {item.name for item in session.get_outputs()}
+    deciding = deciding_outputs(signature)
+    missing = [name for name in deciding if name not in present]
+    if missing:
+        raise Differs(f"no tensor of the graph is equal to {listed(missing)}")
+    offered = _with_outputs(signature, present)
+    predictor = OnnxPredictor(session, offered, graph_inputs(session))
+    verdict = judge(predictor, answers)
+    for name in deciding:
+        if name in verdict.differences:
+            raise Differs(verdict.differences[name])
+    equal = _with_outputs(offered, present - set(verdict.differences))
+    deviation = max(verdict.deviations[spec.name] for spec in equal.outputs)
+    reason = _reason(signature, equal, answers, deviation, numbers)
+    return Compiled(graph, OnnxPredictor(session, equal, graph_inputs(session)), reason)
+
+
+def _with_outputs(signature: Signature, names: set[str]) -> Signature:
+    return replace(signature, outputs=tuple(s for s in signature.outputs if s.name in names))
+
+
+def _reason(
+    signature: Signature, offered: Signature, answers: Answers, deviation: float, numbers: str
+) -> str:
+    given = {spec.name for spec in offered.outputs}
+    left_out = [spec.name for spec in signature.outputs if spec.name not in given]
+    equal = "labels are equal, numbers" if "label" in given else "numbers are equal"
+    text = (
+        f"compiled to ONNX ({numbers}) and compared with scikit-learn on {answers.count:,} rows: "
+        f"{equal} within {RELATIVE:g} (the largest deviation is {deviation:.1g})"
+    )
+    if left_out:
+        text += (
+            f"; the graph does not give {listed(left_out)}, "
+            'which engine = "worker" in pushserve.toml brings back'
+        )
+    return text

@@ -1,0 +1,1 @@
+"""Converters for skl2onnx, one module for each family of estimators."""

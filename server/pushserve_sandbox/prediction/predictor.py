@@ -1,0 +1,86 @@
+"""Runs a loaded model: arrays in, arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from pushserve_runtime.frames import Array
+from pushserve_runtime.output_arrays import NotAnOutput, dense, to_array
+from pushserve_runtime.signature import Signature
+from pushserve_sandbox.prediction.fast_path import Walk
+from pushserve_sandbox.prediction.model_inputs import InputFunction
+from pushserve_sandbox.prediction.model_outputs import OutputFunction
+
+
+class Predictor(Protocol):
+    """A model with its signature."""
+
+    @property
+    def signature(self) -> Signature:
+        """What it takes and gives."""
+        ...
+
+    def predict(self, arrays: Sequence[Array], outputs: Sequence[str]) -> list[Array]:
+        """Give the named outputs of the rows in `arrays`, which are as the layout has them.
+
+        Raises:
+            Exception: whatever the model raises.
+            NotAnOutput: the model gave another number of rows than it was asked.
+        """
+        ...
+
+
+class EstimatorPredictor:
+    """Runs an estimator: one function builds its input, one function gives each output.
+
+    With a walk, whatever that gives is taken from it. Rows that it leaves alone, and outputs
+    that it does not have, are the functions' own.
+    """
+
+    def __init__(
+        self,
+        signature: Signature,
+        build_input: InputFunction,
+        functions: Mapping[str, OutputFunction],
+        walk: Walk | None = None,
+    ) -> None:
+        self._signature = signature
+        self.build_input = build_input
+        self.functions = {spec.name: functions[spec.name] for spec in signature.outputs}
+        self._specs = {spec.name: spec for spec in signature.outputs}
+        self._walk = walk
+
+    @property
+    def signature(self) -> Signature:
+        """What it takes and gives."""
+        return self._signature
+
+    def with_walk(self, walk: Walk) -> EstimatorPredictor:
+        """Give a predictor that takes this walk."""
+        return EstimatorPredictor(self._signature, self.build_input, self.functions, walk)
+
+    def predict(self, arrays: Sequence[Array], outputs: Sequence[str]) -> list[Array]:
+        """Give the named outputs; see `Predictor`."""
+        rows = len(arrays[0].values)
+        data = self.build_input(arrays)
+        walk = self._walk
+        found = None if walk is None else walk.start(data)
+        results = []
+        for name in outputs:
+            if walk is None or found is None or name not in walk.outputs:
+                result = self.functions[name](data)
+            else:
+                result = walk.outputs[name](found)
+            results.append(self._checked(name, dense(result, rows)))
+        return results
+
+    def _checked(self, name: str, values: NDArray[Any]) -> Array:
+        array = to_array(values)
+        columns = array.values.shape[1] if array.values.ndim == 2 else 0
+        spec = self._specs[name]
+        if columns != spec.columns or array.dtype is not spec.dtype:
+            raise NotAnOutput(f"{name} is {columns} columns of {array.dtype}")
+        return array

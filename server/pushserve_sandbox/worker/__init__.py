@@ -1,0 +1,1 @@
+"""The worker job: keeps one model loaded and answers frames."""

@@ -1,0 +1,1 @@
+"""The transport: calls taken from gRPC's core."""

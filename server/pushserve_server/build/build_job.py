@@ -1,0 +1,253 @@
+"""Runs the build of one model in the sandbox and judges how it ended."""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pushserve_runtime.messages import ChannelError
+from pushserve_runtime.signature import Signature
+from pushserve_server.build.build_report import (
+    clean_text,
+    invalid_answer,
+    read_engine,
+    read_report,
+    read_signature,
+)
+from pushserve_server.build.contract import Plan
+from pushserve_server.domain.records import EngineName
+from pushserve_server.errors import DeploymentFailed
+from pushserve_server.sandbox_client import Exit, Job, JobPolicy, Zygote
+from pushserve_server.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_POLL: Final = 0.1
+_EXIT_PATIENCE: Final = 5.0
+_ANSWER_PATIENCE: Final = 10.0
+_MOST_NOTES: Final = 50
+_EXIT_JAIL: Final = 71  # as pushserve_sandbox.zygote.child has it, without its imports
+
+
+class Interrupted(Exception):
+    """The work was cancelled from outside; nothing is wrong with the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What the gate found out about a model that passed it."""
+
+    engine: EngineName
+    signature: Signature
+    report: dict[str, Any]
+    graph: bytes | None = None
+    """What an artifact that is no graph was compiled to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one build may use: seconds, bytes of address space, and bytes of a graph."""
+
+    timeout: float
+    memory: int
+    graph: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What a child said last, and the graph that it gave before."""
+
+    answer: Mapping[str, Any]
+    graph: bytes | None
+
+
+def build(
+    folder: Path,
+    plan: Plan,
+    *,
+    settings: Settings,
+    zygote: Zygote,
+    cancelled: threading.Event,
+    progress: Callable[[str], None],
+) -> Built:
+    """Load, inspect and try the model in `folder`; `progress` is told what goes on.
+
+    Raises:
+        DeploymentFailed: the model did not pass, with the reason.
+        Interrupted: `cancelled` was set.
+        Unavailable: the zygote cannot be reached.
+    """
+    spec = {
+        **model_spec(plan, settings),
+        "folder": str(folder),
+        "signature": plan.declared,
+        "graph_limit": settings.max_artifact,
+    }
+    limits = Limits(settings.build_timeout, settings.sandbox_memory, settings.max_artifact)
+    with zygote.start("build", spec, _policy(folder, limits)) as job:
+        heard = _listen(job, limits, cancelled, progress)
+    answer = heard.answer
+    if answer.get("ok") is not True:
+        raise _refused(answer)
+    engine = read_engine(answer)
+    if (heard.graph is not None) != (engine is EngineName.ONNX and plan.format != "onnx"):
+        raise invalid_answer("graph")
+    return Built(engine, read_signature(answer), read_report(answer), heard.graph)
+
+
+def check_graph(
+    folder: Path,
+    name: str,
+    signature: Signature,
+    *,
+    settings: Settings,
+    zygote: Zygote,
+    cancelled: threading.Event,
+) -> None:
+    """Check a graph that a build gave in a child that has run no code of the repository.
+
+    The child that made it had loaded a stranger's pickle; this one sees nothing but data.
+
+    Raises:
+        DeploymentFailed: it is no graph that may run in a server process.
+        Interrupted: `cancelled` was set.
+        Unavailable: the zygote cannot be reached.
+    """
+    spec = {
+        "folder": str(folder),
+        "format": "onnx",
+        "artifact": name,
+        "signature": signature.to_json(),
+    }
+    limits = Limits(settings.build_timeout, settings.sandbox_memory)
+    with zygote.start("build", spec, _policy(folder, limits)) as job:
+        heard = _listen(job, limits, cancelled, lambda _message: None)
+    if heard.answer.get("ok") is not True:
+        raise _refused(heard.answer)
+    if read_engine(heard.answer) is not EngineName.ONNX:
+        raise invalid_answer("graph")
+
+
+def model_spec(plan: Plan, settings: Settings) -> dict[str, Any]:
+    """Give what a build and a worker are both told about a model, as JSON values."""
+    return {
+        "format": plan.format,
+        "artifact": plan.artifact,
+        "skops_trusted": list(settings.skops_trusted_types),
+        "examples": plan.examples,
+        "tolerance": plan.tolerance.model_dump(),
+        "engine": plan.engine,
+    }
+
+
+def _policy(folder: Path, limits: Limits) -> JobPolicy:
+    return JobPolicy(
+        read=(folder,),
+        memory=limits.memory,
+        cpu_seconds=limits.timeout,
+        file_size=0,
+        directory=folder,
+    )
+
+
+def _listen(
+    job: Job, limits: Limits, cancelled: threading.Event, progress: Callable[[str], None]
+) -> _Heard:
+    """Pass progress on until the child has given its answer or is gone."""
+    deadline = time.monotonic() + limits.timeout
+    notes = 0
+    graph = None
+    while not cancelled.is_set():
+        if time.monotonic() > deadline:
+            raise _timeout(limits)
+        if not _readable(job):
+            continue
+        try:
+            message = job.receive(_ANSWER_PATIENCE)
+            if message is not None and "blob" in message:
+                graph = _receive_graph(job, message, limits)
+                continue
+        except (ChannelError, TimeoutError) as error:
+            raise invalid_answer(clean_text(error, 200)) from None
+        if message is None:
+            raise judge(job.wait(_EXIT_PATIENCE), limits)
+        if "ok" in message:
+            return _Heard(message, graph)
+        if "failed" in message:
+            logger.warning("a build child failed: %s", clean_text(message["failed"]))
+        elif (notes := notes + 1) <= _MOST_NOTES:
+            progress(clean_text(message.get("message", ""), 200))
+    raise Interrupted
+
+
+def _receive_graph(job: Job, message: Mapping[str, Any], limits: Limits) -> bytes:
+    size = message.get("size")
+    if not isinstance(size, int) or not 0 < size <= limits.graph:
+        raise ChannelError("a graph of impossible size")
+    return job.receive_bytes(size, _ANSWER_PATIENCE)
+
+
+def _readable(job: Job) -> bool:
+    """Wait a little for the child to say something, or to end."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(job.channel, selectors.EVENT_READ)
+        return bool(selector.select(_POLL))
+
+
+def _refused(answer: Mapping[str, Any]) -> DeploymentFailed:
+    reason = clean_text(answer.get("reason", ""), 64)
+    if not reason.replace("_", "").isalnum() or reason != reason.upper():
+        return invalid_answer("reason")
+    return DeploymentFailed(
+        reason, clean_text(answer.get("message", "")), clean_text(answer.get("fix", ""))
+    )
+
+
+def judge(end: Exit | None, limits: Limits) -> DeploymentFailed:
+    """Say why a child ended without an answer; None stands for one that is still there."""
+    if end is None:
+        return invalid_answer("it closed its channel")
+    if end.signal == signal.SIGXCPU or (
+        end.signal == signal.SIGKILL and end.cpu_seconds >= limits.timeout - 1
+    ):
+        return _timeout(limits)
+    if end.signal == signal.SIGKILL:
+        return DeploymentFailed(
+            "SANDBOX_MEMORY",
+            f"the build was killed by the system after it took {end.max_rss // 1024**2} MiB",
+            "Make the model smaller; or ask the server's operator for a machine with more memory.",
+        )
+    if end.signal is not None:
+        return DeploymentFailed(
+            "SANDBOX_CRASHED",
+            f"the process that loaded the model crashed ({signal.Signals(end.signal).name})",
+            "Load the model in a fresh Python with the server's package versions; a native "
+            "library in it crashes, or it was saved by another version of one.",
+        )
+    if end.code == _EXIT_JAIL:
+        return DeploymentFailed(
+            "SANDBOX_UNAVAILABLE",
+            "this server could not lock the model's process in",
+            "The server's operator runs `pushserve doctor`, which says what the machine lacks.",
+        )
+    return DeploymentFailed(
+        "SANDBOX_CRASHED",
+        f"the process that loaded the model ended by itself with exit code {end.code}",
+        "The model's code must not end the process (os._exit, sys.exit).",
+    )
+
+
+def _timeout(limits: Limits) -> DeploymentFailed:
+    return DeploymentFailed(
+        "SANDBOX_TIMEOUT",
+        f"loading and checking the model took more than {limits.timeout:g} s",
+        "Make the model or its examples smaller; or ask the server's operator for a higher "
+        "build_timeout.",
+    )

@@ -1,0 +1,146 @@
+"""Checks what a build child says before the server believes its form.
+
+The child ran a stranger's code, so its answer is input from outside: sizes are bounded,
+unknown keys are dropped, and text is made printable.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from pushserve_runtime.signature import Feature, OutputSpec, Signature
+from pushserve_server.domain.records import EngineName
+from pushserve_server.errors import DeploymentFailed
+
+_MAX_SIGNATURE: Final = 4 * 1024**2
+_MAX_FEATURES: Final = 20_000
+_MAX_OUTPUTS: Final = 32  # bits of the mask in a PREDICT frame
+_MAX_CLASSES: Final = 100_000
+_MAX_COLUMNS: Final = 1_000_000
+_MAX_NAME: Final = 1024
+_MAX_MESSAGE: Final = 4000
+_MAX_LOG: Final = 16_384
+
+
+def clean_text(value: object, limit: int = _MAX_MESSAGE) -> str:
+    """Give text from the child as printable text of at most `limit` characters."""
+    text = str(value)[:limit]
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
+
+
+def _clean(limit: int) -> AfterValidator:
+    return AfterValidator(lambda value: clean_text(value, limit))
+
+
+_Line = Annotated[str, _clean(500)]
+
+
+class _Report(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    engine_reason: _Line = ""
+    walk: _Line = ""
+    format: _Line = ""
+    estimator: _Line = ""
+    sklearn: _Line = ""
+    examples_checked: Annotated[int, Field(ge=0, le=2**31)] = 0
+    timings: Annotated[dict[_Line, Annotated[float, Field(allow_inf_nan=False)]], Field()] = {}
+    warnings: list[_Line] = []
+    log: Annotated[str, _clean(_MAX_LOG)] = ""
+
+
+def read_report(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the report with its known keys only.
+
+    Raises:
+        DeploymentFailed: it does not have that form.
+    """
+    try:
+        report = _Report.model_validate(answer.get("report") or {})
+    except ValidationError as error:
+        raise invalid_answer(f"report: {error.error_count()} mistakes") from None
+    values = report.model_dump()
+    values["timings"] = dict(list(report.timings.items())[:50])
+    values["warnings"] = report.warnings[:50]
+    return values
+
+
+def read_engine(answer: Mapping[str, Any]) -> EngineName:
+    """Give the engine.
+
+    Raises:
+        DeploymentFailed: it is none that there is.
+    """
+    try:
+        return EngineName(answer["engine"])
+    except (KeyError, ValueError, TypeError):
+        raise invalid_answer("engine") from None
+
+
+def read_signature(answer: Mapping[str, Any]) -> Signature:
+    """Give the signature, checked.
+
+    Raises:
+        DeploymentFailed: it does not have that form, or contradicts itself.
+    """
+    try:
+        if len(json.dumps(answer["signature"])) > _MAX_SIGNATURE:
+            raise DeploymentFailed(
+                "SIGNATURE_TOO_LARGE",
+                f"the model's signature takes more than {_MAX_SIGNATURE} bytes",
+                "Use fewer features, classes or categories.",
+            )
+        signature = Signature.from_json(answer["signature"])
+        _check_signature(signature)
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        raise invalid_answer(f"signature: {clean_text(error, 200)}") from None
+    return signature
+
+
+def _check_signature(signature: Signature) -> None:
+    _check_names([feature.name for feature in signature.inputs], _MAX_FEATURES)
+    outputs = [output.name for output in signature.outputs]
+    _check_names(outputs, _MAX_OUTPUTS)
+    if not set(signature.default_outputs) <= set(outputs):
+        raise ValueError("default outputs that do not exist")
+    for feature in signature.inputs:
+        _check_categories(feature)
+    for output in signature.outputs:
+        _check_output(output)
+
+
+def _check_names(names: list[str], most: int) -> None:
+    if len(names) > most or len(set(names)) != len(names):
+        raise ValueError(f"more than {most} names, or names twice")
+    for name in names:
+        if not 0 < len(name) <= _MAX_NAME or "\0" in name:
+            raise ValueError("a name that is empty, too long or holds a zero byte")
+
+
+def _check_categories(feature: Feature) -> None:
+    for value in feature.categories:
+        if not isinstance(value, str | int | float) or "\0" in str(value):
+            raise TypeError("a category that is neither text nor a number")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError("a category that is not finite")
+
+
+def _check_output(output: OutputSpec) -> None:
+    if not 0 <= output.columns <= _MAX_COLUMNS or len(output.classes) > _MAX_CLASSES:
+        raise ValueError("an output of impossible size")
+    if any("\0" in name for name in output.classes):
+        raise ValueError("a class that holds a zero byte")
+
+
+def invalid_answer(what: str) -> DeploymentFailed:
+    """Say that the child gave something that no build gives (its code may have been changed)."""
+    return DeploymentFailed(
+        "BUILD_ANSWER_INVALID",
+        f"the build's answer does not have the right form ({what})",
+        "The model's code must not write to file descriptors that it did not open.",
+    )

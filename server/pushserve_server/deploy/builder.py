@@ -1,0 +1,189 @@
+"""From a commit to a bundle: fetch, check, gate, store. Deployments and restoration share it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pushserve_runtime.signature import Signature
+from pushserve_server.build.build_job import Built, build, check_graph, model_spec
+from pushserve_server.build.bundles import Bundles
+from pushserve_server.build.contract import Plan, plan
+from pushserve_server.build.manifest import FILE_NAME, parse_manifest
+from pushserve_server.build.requirements import check_requirements
+from pushserve_server.domain.records import EngineName
+from pushserve_server.sandbox_client import Zygote
+from pushserve_server.settings import Settings
+from pushserve_server.source.checkout import materialise
+from pushserve_server.source.fetch import fetch_commit
+from pushserve_server.source.mirror import remove_unused
+from pushserve_server.source.rules import find_rule
+
+_WORK: Final = ".work-"
+_OLD: Final = 6 * 3600.0
+_UNUSED: Final = 7 * 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a model's files are in Git."""
+
+    source: str
+    path: str
+    commit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A model that passed its gate; its bundle is on disk under `digest`."""
+
+    digest: str
+    engine: EngineName
+    signature: Signature
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """A model's folder as it was fetched: names from the folder, and bytes together."""
+
+    folder: Path
+    names: tuple[str, ...]
+    size: int
+
+
+class Builder:
+    """Makes bundles below `settings.data_dir`, with the zygote's help."""
+
+    def __init__(self, settings: Settings, zygote: Zygote) -> None:
+        self._settings = settings
+        self._zygote = zygote
+        self._data = settings.data_dir.absolute()
+        self.bundles = Bundles(self._data / "bundles")
+        self.mirrors = self._data / "mirrors"
+
+    def sweep(self) -> None:
+        """Remove what killed builds left behind hours ago, and mirrors unused for a week."""
+        for pattern in (f"{_WORK}*", "bundles/.new-*", "bundles/.broken-*"):
+            for path in self._data.glob(pattern):
+                if time.time() - path.stat().st_mtime > _OLD:
+                    shutil.rmtree(path, ignore_errors=True)
+        remove_unused(self.mirrors, _UNUSED)
+
+    @contextmanager
+    def workplace(self) -> Iterator[Path]:
+        """Give a folder for one build, which the sandbox may read; it goes at the end."""
+        self._data.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=_WORK, dir=self._data, ignore_cleanup_errors=True
+        ) as name:
+            Path(name).chmod(0o755)
+            yield Path(name)
+
+    def fetch(self, place: Place, workplace: Path, cancelled: threading.Event) -> Files:
+        """Bring the model's folder at that commit into the workplace.
+
+        Raises:
+            SourceRefused: the operator no longer lists the source.
+            Unavailable: the remote cannot be reached.
+            DeploymentFailed: the folder cannot be had, or holds what is not allowed.
+        """
+        settings = self._settings
+        find_rule(place.source, settings.sources)
+        folder = workplace / "model"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o755)
+        with fetch_commit(
+            place.source,
+            place.commit,
+            cache_dir=self.mirrors,
+            max_blob=settings.max_artifact,
+            timeout=settings.fetch_timeout,
+            cancelled=cancelled,
+        ) as tree:
+            paths = materialise(
+                tree,
+                place.path,
+                folder,
+                max_artifact=settings.max_artifact,
+                max_repository=settings.max_repository,
+            )
+        return Files(
+            folder=folder,
+            names=tuple(path.relative_to(folder).as_posix() for path in paths),
+            size=sum(path.stat().st_size for path in paths),
+        )
+
+    def check(self, place: Place, files: Files) -> Plan:
+        """Check the repository contract.
+
+        Raises:
+            DeploymentFailed: it does not hold.
+        """
+        rule = find_rule(place.source, self._settings.sources)
+        content = (files.folder / FILE_NAME).read_bytes() if FILE_NAME in files.names else b""
+        found = plan(files.names, parse_manifest(content), rule.trust, place.source)
+        if found.requirements is not None:
+            check_requirements((files.folder / found.requirements).read_bytes())
+        return found
+
+    def build(
+        self,
+        files: Files,
+        found: Plan,
+        cancelled: threading.Event,
+        progress: Callable[[str], None],
+    ) -> Product:
+        """Run the gate and store the bundle.
+
+        Raises:
+            DeploymentFailed: the model did not pass.
+            Unavailable: the zygote cannot be reached.
+        """
+        began = time.monotonic()
+        built = build(
+            files.folder,
+            found,
+            settings=self._settings,
+            zygote=self._zygote,
+            cancelled=cancelled,
+            progress=progress,
+        )
+        if built.graph is not None:
+            self._check_graph(built, built.graph, cancelled)
+        gated = time.monotonic()
+        spec = {
+            **model_spec(found, self._settings),
+            "engine": str(built.engine),  # not what was asked for: a restored one asks for this
+            "signature": built.signature.to_json(),
+            "workers": found.workers,
+        }
+        digest = self.bundles.add(files.folder, spec, built.graph)
+        timings = {
+            **built.report["timings"],
+            "build_total": round(gated - began, 4),
+            "store": round(time.monotonic() - gated, 4),
+        }
+        report = {**built.report, "timings": timings, "size_bytes": files.size}
+        return Product(digest, built.engine, built.signature, report)
+
+    def _check_graph(self, built: Built, graph: bytes, cancelled: threading.Event) -> None:
+        with self.workplace() as workplace:
+            path = workplace / "compiled.onnx"
+            path.write_bytes(graph)
+            path.chmod(0o644)
+            check_graph(
+                workplace,
+                path.name,
+                built.signature,
+                settings=self._settings,
+                zygote=self._zygote,
+                cancelled=cancelled,
+            )

@@ -1,0 +1,88 @@
+"""Builds bundles that are not on disk again, from the same commits."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import replace
+from typing import Final
+
+from pushserve_server.build.build_job import Interrupted
+from pushserve_server.deploy.builder import Place
+from pushserve_server.deploy.lease import Desk
+from pushserve_server.domain.records import Version
+from pushserve_server.errors import DeploymentFailed, PushserveError
+from pushserve_server.source.command import Cancelled
+
+logger = logging.getLogger(__name__)
+
+_RETRY: Final = 60.0
+
+
+class Restorer:
+    """Keeps the bundle of every wanted version on this machine's disk. For one thread."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._failed: dict[int, float] = {}
+        # Of many bundles few are new: the others need no more than a glance.
+        self._seen: set[str] = set()
+
+    def restore(self, cancelled: threading.Event) -> int:
+        """Build what is missing; give how many bundles that were.
+
+        One that cannot be had is logged, and tried again after a minute.
+        """
+        restored = 0
+        for version in self._missing():
+            if cancelled.is_set():
+                break
+            try:
+                self._build(version, cancelled)
+                restored += 1
+            except (Cancelled, Interrupted):
+                break
+            except (PushserveError, DeploymentFailed) as error:
+                self._failed[version.id] = time.monotonic()
+                logger.error(  # noqa: TRY400 (its text says all)
+                    "the bundle of %s v%d cannot be restored: %s",
+                    version.model,
+                    version.number,
+                    error,
+                )
+        return restored
+
+    def _missing(self) -> list[Version]:
+        desk = self._desk
+        wanted = desk.registry.snapshot(desk.clock(), desk.settings.idle_unload).wanted
+        soon = time.monotonic() - _RETRY
+        digests = desk.registry.digests(wanted)
+        lost = [i for i, digest in digests.items() if not self._is_there(digest)]
+        self._seen &= set(digests.values())
+        versions = desk.registry.versions_by_id(lost).values()
+        return [version for version in versions if self._failed.get(version.id, soon) <= soon]
+
+    def _is_there(self, digest: str) -> bool:
+        """Whether a bundle is there; at first also whether it is whole."""
+        bundles = self._desk.builder.bundles
+        if digest in self._seen and bundles.exists(digest):
+            return True
+        if not bundles.has(digest):
+            return False
+        self._seen.add(digest)
+        return True
+
+    def _build(self, version: Version, cancelled: threading.Event) -> None:
+        desk, builder = self._desk, self._desk.builder
+        model = desk.registry.get_model(version.model)
+        place = Place(model.source, model.path, version.commit)
+        logger.info("restoring the bundle of %s v%d", version.model, version.number)
+        with builder.workplace() as workplace:
+            files = builder.fetch(place, workplace, cancelled)
+            # The version's row says which engine answers: the new bundle must be for that one.
+            plan = replace(builder.check(place, files), engine=str(version.engine))
+            product = builder.build(files, plan, cancelled, logger.debug)
+        desk.registry.replace_bundle(version.id, product.digest, product.report)
+        self._failed.pop(version.id, None)
+        desk.hints.wake()

@@ -1,0 +1,135 @@
+"""A deployment that this process holds the lease of: its row, and the ways to stop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from pushserve_server.build.build_job import Interrupted
+from pushserve_server.deploy.builder import Builder
+from pushserve_server.deploy.decide import pause_before
+from pushserve_server.domain.records import Deployment, Failure
+from pushserve_server.domain.states import DeploymentState
+from pushserve_server.errors import DeploymentFailed, Unavailable
+from pushserve_server.registry import Registry
+from pushserve_server.settings import Settings
+from pushserve_server.wakeups import Hints
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What every run of one deployer works with. `owner` is the deployer's name in leases."""
+
+    settings: Settings
+    registry: Registry
+    builder: Builder
+    hints: Hints
+    owner: str
+    clock: Callable[[], datetime]
+
+
+class Leased:
+    """One leased deployment. Another thread may cancel or wake the one that works on it.
+
+    Every method that writes raises LeaseLost or Superseded where the row is no longer ours.
+    """
+
+    def __init__(self, desk: Desk, deployment: Deployment) -> None:
+        self.desk = desk
+        self.row = deployment
+        self.cancelled = threading.Event()
+        self._woken = threading.Event()
+
+    @property
+    def now(self) -> datetime:
+        """The time."""
+        return self.desk.clock()
+
+    def cancel(self) -> None:
+        """Stop the work: git and the sandbox child are killed, the row stays as it is."""
+        self.cancelled.set()
+        self._woken.set()
+
+    def wake(self) -> None:
+        """Look at the registry again, at once."""
+        self._woken.set()
+
+    def pause(self, seconds: float) -> None:
+        """Wait until woken, at most so long.
+
+        Raises:
+            Interrupted: it was cancelled.
+        """
+        self._woken.wait(seconds)
+        self._woken.clear()
+        if self.cancelled.is_set():
+            raise Interrupted
+
+    def advance(
+        self,
+        state: DeploymentState,
+        message: str,
+        *,
+        commit: str | None = None,
+        model: str | None = None,
+    ) -> None:
+        """Write how far it has come, and wake those who watch."""
+        self.row = self.desk.registry.advance(
+            self.row.id,
+            self.desk.owner,
+            state,
+            message,
+            self.now,
+            commit=commit,
+            model=model,
+        )
+        self.desk.hints.wake()
+
+    def note(self, message: str) -> None:
+        """Write what goes on, without a new state."""
+        self.desk.registry.note(self.row.id, self.desk.owner, message, self.now)
+
+    def fail(self, error: DeploymentFailed) -> None:
+        """End it; the step that failed is the state that it is in."""
+        registry, owner = self.desk.registry, self.desk.owner
+        step = registry.get_deployment(self.row.name).state
+        failure = Failure(error.reason, step, error.message, error.fix)
+        registry.fail(self.row.id, owner, failure, self.now)
+
+    def persist(self, ask: Callable[[], T]) -> T:
+        """Ask the remote until it answers, with growing pauses, for `fetch_timeout` seconds.
+
+        Raises:
+            DeploymentFailed: REMOTE_UNREACHABLE (or another reason of Unavailable).
+            Interrupted: it was cancelled.
+        """
+        deadline = time.monotonic() + self.desk.settings.fetch_timeout
+        attempt = 0
+        while True:
+            try:
+                return ask()
+            except Unavailable as error:
+                attempt += 1
+                pause = pause_before(attempt)
+                if time.monotonic() + pause > deadline:
+                    self._forget_commit()
+                    raise DeploymentFailed(
+                        error.code_reason,
+                        error.message,
+                        "It is tried again once the repository's host answers.",
+                    ) from None
+                message = f"{error.message}; trying again in {pause:g} s"
+                self.advance(DeploymentState.FETCHING, message)
+            if self.cancelled.wait(pause):
+                raise Interrupted
+
+    def _forget_commit(self) -> None:
+        # So the reconciler, and a redelivered event, see a difference and start a new try.
+        if self.row.ref:
+            self.advance(DeploymentState.FETCHING, "giving up for now", commit="")

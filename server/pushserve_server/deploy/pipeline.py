@@ -1,0 +1,98 @@
+"""Takes one leased deployment as far as it goes, and writes down how it ended."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import Final
+
+from pushserve_server.build.build_job import Interrupted
+from pushserve_server.deploy.lease import Leased
+from pushserve_server.deploy.make_version import make_version, resolve
+from pushserve_server.deploy.rollout import confirm, go_live
+from pushserve_server.domain.states import DeploymentState
+from pushserve_server.errors import DeploymentFailed, PushserveError, Unavailable
+from pushserve_server.registry import LeaseLost, Superseded
+from pushserve_server.source.command import Cancelled
+
+logger = logging.getLogger(__name__)
+
+_MOST_ATTEMPTS: Final = 10
+_TAKE_AGAIN: Final = 3.0
+
+
+def run(leased: Leased) -> None:
+    """Work until the deployment has ended or is another's; never raises.
+
+    What cannot be helped by its author (the registry or the zygote is gone) leaves the row
+    as it is, to be taken again.
+    """
+    name = leased.row.name
+    try:
+        _work(leased)
+    except (LeaseLost, Superseded, Cancelled, Interrupted) as end:
+        logger.info("%s: left alone (%s)", name, type(end).__name__)
+    except Unavailable as error:
+        logger.warning("%s: will be taken again: %s", name, error.message)
+        _give_back(leased)
+    except Exception:
+        logger.exception("%s: will be taken again", name)
+    finally:
+        leased.desk.hints.wake()
+
+
+def _give_back(leased: Leased) -> None:
+    """Have it taken again soon, instead of when the whole lease has run out."""
+    desk = leased.desk
+    with suppress(Unavailable):
+        desk.registry.renew(leased.row.id, desk.owner, leased.now, _TAKE_AGAIN)
+
+
+def _work(leased: Leased) -> None:
+    try:
+        _check_attempts(leased)
+        _take_live(leased)
+    except (LeaseLost, Superseded, Cancelled, Interrupted, Unavailable):
+        raise
+    except DeploymentFailed as error:
+        leased.fail(error)
+    except PushserveError as error:
+        fix = "Correct this and register it again with retry."
+        leased.fail(DeploymentFailed(error.code_reason, error.message, fix))
+    except Exception:
+        logger.exception("%s failed", leased.row.name)
+        leased.fail(_internal())
+
+
+def _take_live(leased: Leased) -> None:
+    desk = leased.desk
+    if leased.row.state is DeploymentState.ACTIVATING:
+        # Its deployer died after the ref had moved.
+        confirm(leased, desk.registry.generation())
+        return
+    leased.advance(DeploymentState.FETCHING, "asking the remote where it points")
+    commit = resolve(leased)
+    if commit is None:
+        retired = desk.registry.retire(leased.row.id, desk.owner, leased.now)
+        if retired.state is DeploymentState.ACTIVATING:
+            desk.hints.wake()
+            confirm(leased, desk.registry.generation())
+    else:
+        go_live(leased, make_version(leased, commit))
+
+
+def _check_attempts(leased: Leased) -> None:
+    if leased.row.attempt > _MOST_ATTEMPTS:
+        raise DeploymentFailed(
+            "GAVE_UP",
+            f"it was begun {_MOST_ATTEMPTS} times, and the server stopped each time",
+            "The server's operator finds more in its log; then register it again with retry.",
+        )
+
+
+def _internal() -> DeploymentFailed:
+    return DeploymentFailed(
+        "INTERNAL",
+        "the server failed while it worked on this",
+        "Register it again with retry; the server's operator finds more in its log.",
+    )

@@ -1,0 +1,72 @@
+"""From a version on disk to READY: wait for the frontends, move the ref, wait again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from pushserve_server.deploy.decide import FRONTEND_TTL, Loaded, LoadFailed, after_loads, behind
+from pushserve_server.deploy.lease import Leased
+from pushserve_server.domain.records import Version
+from pushserve_server.errors import DeploymentFailed
+
+_POLL: Final = 0.1
+_AGAIN: Final = (
+    "Register it again with retry; if it fails again, the server's operator finds more in its log."
+)
+
+
+def go_live(leased: Leased, version: Version) -> None:
+    """Wait until the version is loaded everywhere, move the ref, and finish.
+
+    Raises:
+        DeploymentFailed: LOAD_FAILED or LOAD_TIMEOUT, and the ref is where it was.
+    """
+    _wait(leased, lambda: _not_loaded(leased, version), "LOAD_TIMEOUT", "it was not loaded by")
+    desk = leased.desk
+    _, generation = desk.registry.activate(leased.row.id, desk.owner, leased.now)
+    desk.hints.wake()
+    confirm(leased, generation)
+
+
+def confirm(leased: Leased, generation: int) -> None:
+    """Wait until every live frontend answers by `generation`, then say READY.
+
+    Raises:
+        DeploymentFailed: SWAP_TIMEOUT.
+    """
+
+    def look() -> str:
+        live = leased.desk.registry.live_frontends(leased.now, FRONTEND_TTL)
+        return ", ".join(behind(live, generation))
+
+    _wait(leased, look, "SWAP_TIMEOUT", "the ref has moved, and still answering as before are")
+    registry, row = leased.desk.registry, leased.row
+    gone = not registry.get_deployment(row.name).commit
+    message = f"{row.ref} is served no more" if gone else "every frontend answers with it"
+    registry.finish(row.id, leased.desk.owner, message, leased.now)
+
+
+def _not_loaded(leased: Leased, version: Version) -> str:
+    """Name the live frontends that have not loaded the version yet."""
+    registry, now = leased.desk.registry, leased.now
+    live = [name for name, _ in registry.live_frontends(now, FRONTEND_TTL)]
+    outcome = after_loads(live, registry.loads(version.id, now, FRONTEND_TTL))
+    if isinstance(outcome, LoadFailed):
+        raise DeploymentFailed(
+            "LOAD_FAILED",
+            f"the model passed its gate and could not be loaded: {outcome.error}",
+            _AGAIN,
+        )
+    return "" if isinstance(outcome, Loaded) else ", ".join(outcome.missing)
+
+
+def _wait(leased: Leased, look: Callable[[], str], reason: str, what: str) -> None:
+    """Wait until `look` names nobody to wait for any more, at most `load_timeout` seconds."""
+    timeout = leased.desk.settings.load_timeout
+    deadline = time.monotonic() + timeout
+    while missing := look():
+        if time.monotonic() > deadline:
+            raise DeploymentFailed(reason, f"{what} {missing} within {timeout:g} s", _AGAIN)
+        leased.pause(_POLL)

@@ -1,0 +1,177 @@
+"""One frontend: answers gRPC on the shared port."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import uvloop
+
+from pushserve_server.api.health import Health
+from pushserve_server.api.predict_dispatch import Predicting
+from pushserve_server.api.predict_outputs import make_encoder
+from pushserve_server.api.server import make_health, make_server
+from pushserve_server.api.servicer import ModelService
+from pushserve_server.build.bundles import Bundles
+from pushserve_server.data_layout import bundles_dir, worker_socket
+from pushserve_server.domain.records import EngineName, Version
+from pushserve_server.processes.boot import Boot
+from pushserve_server.registry import Registry
+from pushserve_server.serve.async_registry import Store
+from pushserve_server.serve.engines.engine import Engine
+from pushserve_server.serve.engines.onnx_engine import OnnxEngine
+from pushserve_server.serve.engines.worker_engine import WorkerEngine
+from pushserve_server.serve.models.memory import share_arenas
+from pushserve_server.serve.models.model_table import Catalogue
+from pushserve_server.serve.models.preload import PreloadRule
+from pushserve_server.settings import split_address
+from pushserve_server.wakeups import Hints
+
+logger = logging.getLogger(__name__)
+
+POLL: Final = 0.1
+"""How often the registry's counter is read when no hint comes, in seconds."""
+HEARTBEAT: Final = 2.0
+_SWITCH: Final = 0.0001
+"""How long the lane's thread waits for one that computes in Python, in seconds: several times a
+call. With Python's 0.005, a client that sends large tables makes all others wait for 30 ms."""
+
+
+class Frontend:
+    """Follows the registry and keeps health and heartbeat in step with what is served."""
+
+    def __init__(self, boot: Boot, store: Store, catalogue: Catalogue, health: Health) -> None:
+        self._idle_unload = boot.settings.idle_unload
+        self._store = store
+        self._catalogue = catalogue
+        self._health = health
+        self._generation = -1
+        self._said = -2
+        self._said_at = 0.0
+
+    async def begin(self) -> None:
+        """Learn what is to be served, so that the first call finds its model."""
+        await self._step()
+
+    async def follow(self, hint: socket.socket) -> None:
+        """Follow until cancelled. A registry that cannot be read does not stop serving."""
+        while True:
+            try:
+                await self._step()
+            except Exception:
+                logger.exception("the registry cannot be read; serving what is loaded")
+                await asyncio.sleep(1.0)
+            await _wait_for_hint(hint, POLL)
+
+    async def _step(self) -> None:
+        generation = await self._store.generation()
+        if generation != self._generation:
+            snapshot = await self._store.snapshot(self._idle_unload)
+            await self._catalogue.follow(snapshot)
+            self._generation = snapshot.generation
+        applied = self._catalogue.applied
+        now = time.monotonic()
+        if applied != self._said or now - self._said_at > HEARTBEAT:
+            await self._store.heartbeat(applied)
+            self._said, self._said_at = applied, now
+        await self._catalogue.report_calls(now)
+        await self._health.show(self._catalogue.readiness())
+
+
+async def _wait_for_hint(hint: socket.socket, seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await loop.sock_recv(hint, 1)
+    with contextlib.suppress(BlockingIOError):
+        while hint.recv(64):  # many hints are one
+            pass
+
+
+def _make_catalogue(boot: Boot, store: Store, pool: ThreadPoolExecutor) -> Catalogue:
+    settings = boot.settings
+    bundles = Bundles(bundles_dir(settings))
+
+    def make_engine(version: Version) -> Engine:
+        if version.engine is EngineName.ONNX:
+            return OnnxEngine(version, bundles, pool)
+        return WorkerEngine(worker_socket(boot.run_dir, version.id))
+
+    return Catalogue(
+        store,
+        make_engine,
+        make_encoder,
+        max_rows=settings.max_rows,
+        max_wait=settings.max_wait,
+        idle_unload=settings.idle_unload,
+        graph_memory=settings.graph_memory // settings.frontends,
+        preload=PreloadRule(settings.preload, settings.preload_limit),
+    )
+
+
+async def run(boot: Boot) -> None:
+    """Serve until SIGTERM or until the supervisor is gone, then drain."""
+    settings = boot.settings
+    registry = Registry.open(settings.database)
+    hints = Hints(boot.run_dir)
+    store = Store(registry, hints, boot.id)
+    pool = ThreadPoolExecutor(os.cpu_count() or 1, "onnx")
+    catalogue = _make_catalogue(boot, store, pool)
+    health = make_health()
+    host, _ = split_address(settings.listen)
+    address = f"[{host}]:{boot.port}" if ":" in host else f"{host}:{boot.port}"
+    predicting = Predicting(catalogue, settings.max_concurrent)
+    service = ModelService(settings, store)
+    server, lane = make_server(settings, service, predicting, health, address)
+    await store.started(boot.replica)
+    with hints.listening(boot.name) as hint:
+        frontend = Frontend(boot, store, catalogue, health)
+        await frontend.begin()
+        follower = asyncio.create_task(frontend.follow(hint))
+        await server.start()
+        lane.start()
+        logger.info("answering on %s", address)
+        await _stop_asked()
+        follower.cancel()
+        await asyncio.gather(follower, return_exceptions=True)
+        await health.drain()
+        await server.stop(settings.drain_timeout)
+        lane.stop()
+        await predicting.close()
+        lane.close()
+    await catalogue.close()
+    await store.stopped()
+    store.close()
+    pool.shutdown(cancel_futures=True)
+    registry.close()
+
+
+async def _stop_asked() -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.set_blocking(sys.stdin.fileno(), False)
+
+    def supervisor_gone() -> None:
+        if not os.read(sys.stdin.fileno(), 1024):
+            stop.set()
+
+    loop.add_reader(sys.stdin.fileno(), supervisor_gone)
+    await stop.wait()
+    loop.remove_reader(sys.stdin.fileno())
+
+
+def main(boot: Boot) -> None:
+    """Run one frontend."""
+    share_arenas()
+    sys.setswitchinterval(_SWITCH)
+    uvloop.run(run(boot))

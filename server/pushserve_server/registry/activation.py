@@ -1,0 +1,259 @@
+"""Versions, and the moves of refs to them."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from pushserve_runtime.signature import Signature
+from pushserve_server.domain.records import Deployment, EngineName, Failure, Version
+from pushserve_server.domain.states import DeploymentState
+from pushserve_server.errors import AlreadyExists, NotFound, NotPossibleNow
+from pushserve_server.registry.database import Store
+from pushserve_server.registry.history import change, change_to_failed, supersede
+from pushserve_server.registry.leasing import Superseded, owned
+from pushserve_server.registry.lookups import built_row, model_of_folder
+from pushserve_server.registry.row_records import deployment_from_row, full_branch, version_from_row
+from pushserve_server.registry.serving import touch_demand
+from pushserve_server.registry.tables import DeploymentRow, ModelRow, RefRow, Tables, VersionRow
+
+
+class GoingLive:
+    """The part of the registry that makes versions and moves refs."""
+
+    _store: Store
+
+    def find_built(self, model: str, commit: str) -> Version | None:
+        """Give the version that the commit was built to, if it was."""
+        with self._store.reading() as tables:
+            row = built_row(tables, model, commit)
+            return None if row is None else version_from_row(row, model)
+
+    def add_version(
+        self,
+        deployment_id: int,
+        owner: str,
+        *,
+        model: str,
+        default_ref: str,
+        commit: str,
+        engine: EngineName,
+        digest: str,
+        signature: Signature,
+        report: dict[str, Any],
+        now: datetime,
+    ) -> Version:
+        """Put a version on disk, or find the commit's, and move the deployment to LOADING.
+
+        The model is made with its first version; `default_ref` is noted with it.
+
+        Raises:
+            AlreadyExists: another folder's model has that name.
+            NotPossibleNow: the folder is served under another name.
+            LeaseLost, Superseded: as `Leasing.advance`.
+        """
+        with self._store.writing() as tables:
+            deployment = owned(self._store, deployment_id, owner)
+            owner_row = _model_for(tables, deployment, model, full_branch(default_ref), now)
+            row = built_row(tables, model, commit) or tables.versions.create(
+                model_id=owner_row.id,
+                number=_next_number(tables, owner_row.id),
+                commit=commit,
+                engine=engine.value,
+                digest=digest,
+                signature=json.dumps(signature.to_json()),
+                report=json.dumps(report),
+                created_at=now,
+            )
+            message = f"version {row.number} is on disk; every frontend loads it"
+            change(
+                self._store,
+                deployment,
+                DeploymentState.LOADING,
+                message,
+                now,
+                commit=commit,
+                model=model,
+                version_id=row.id,
+                version=row.number,
+            )
+            return version_from_row(row, model)
+
+    def replace_bundle(self, version_id: int, digest: str, report: dict[str, Any]) -> None:
+        """Note the bundle of a version that was built again, because the first was lost.
+
+        Raises:
+            NotFound: the version was deleted.
+        """
+        with self._store.writing() as tables:
+            versions = tables.versions
+            changed = (
+                versions.update(digest=digest, report=json.dumps(report))
+                .where(versions.id == version_id)
+                .execute()
+            )
+            if not changed:
+                raise NotFound("version", str(version_id), "the version was deleted meanwhile")
+            self._store.bump()
+
+    def activate(self, deployment_id: int, owner: str, now: datetime) -> tuple[Deployment, int]:
+        """Move the ref to the deployment's version.
+
+        A bare commit moves none. One that is ACTIVATING already is left as it is.
+
+        Returns:
+            The deployment, and the generation that every frontend has to come to.
+
+        Raises:
+            Superseded: the ref has a newer deployment, or as `Leasing.advance`.
+            LeaseLost: as `Leasing.advance`.
+            ValueError: there is no version yet.
+        """
+        with self._store.writing() as tables:
+            row = owned(self._store, deployment_id, owner)
+            newer = _newer(tables, row) if row.state != DeploymentState.ACTIVATING else None
+            if newer is not None:
+                supersede(self._store, row, newer.name, now)
+            elif row.state != DeploymentState.ACTIVATING:
+                self._move_ref(row, now)
+            activated, generation = deployment_from_row(row), self._store.generation()
+        if newer is not None:
+            # Only now, or the transaction would be undone.
+            raise Superseded(f"{activated.name} is superseded by {newer.name}")
+        return activated, generation
+
+    def _move_ref(self, row: DeploymentRow, now: datetime) -> None:
+        version = self._store.tables.versions.get_or_none(id=row.version_id)
+        if version is None:
+            raise ValueError(f"{row.name} has no version to activate")
+        target = row.ref or "its commit"
+        message = f"{target} leads to version {row.version}; every frontend swaps"
+        change(self._store, row, DeploymentState.ACTIVATING, message, now)
+        if row.ref:
+            _set_ref(self._store.tables, row, version, now)
+        self._store.bump()
+
+    def finish(self, deployment_id: int, owner: str, message: str, now: datetime) -> Deployment:
+        """Say that every frontend answers with the version.
+
+        Raises:
+            LeaseLost, Superseded: as `Leasing.advance`.
+        """
+        with self._store.writing() as tables:
+            row = owned(self._store, deployment_id, owner)
+            self._keep_running(tables, row, now)
+            change(self._store, row, DeploymentState.READY, message, now)
+            return deployment_from_row(row)
+
+    @staticmethod
+    def _keep_running(tables: Tables, row: DeploymentRow, now: datetime) -> None:
+        """Let a version that is loaded count as called just now, where that keeps it loaded.
+
+        No ref holds the version of a bare commit, and workers run for demands alone.
+        """
+        version = tables.versions.get_or_none(id=row.version_id)
+        if version is not None and (not row.ref or version.engine == EngineName.WORKER):
+            touch_demand(tables, version.id, now, by_ref=bool(row.ref))
+
+    def retire(self, deployment_id: int, owner: str, now: datetime) -> Deployment:
+        """Serve a ref that is gone from the remote no more.
+
+        The deployment is then ACTIVATING, until every frontend has dropped the ref. A pinned
+        ref stays, and it is READY. A ref that was never served makes it fail.
+
+        Raises:
+            LeaseLost, Superseded: as `Leasing.advance`.
+        """
+        with self._store.writing() as tables:
+            row = owned(self._store, deployment_id, owner)
+            served = _served_ref(tables, row)
+            if served is None:
+                change_to_failed(self._store, row, _ref_not_found(row), now)
+            elif served.pinned_id is not None:
+                message = f"{row.ref} is gone from the remote; it is pinned, so it stays"
+                change(self._store, row, DeploymentState.READY, message, now, commit="")
+            else:
+                served.delete_instance()
+                message = f"{row.ref} is gone from the remote; every frontend drops it"
+                change(self._store, row, DeploymentState.ACTIVATING, message, now, commit="")
+                self._store.bump()
+            return deployment_from_row(row)
+
+
+def _ref_not_found(row: DeploymentRow) -> Failure:
+    return Failure(
+        reason="REF_NOT_FOUND",
+        step=DeploymentState(row.state),
+        message=f"the remote has no {row.ref}",
+        fix="push that branch or tag, or register one that exists",
+    )
+
+
+def _model_for(
+    tables: Tables, deployment: DeploymentRow, name: str, default_ref: str, now: datetime
+) -> ModelRow:
+    served = model_of_folder(tables, deployment.source, deployment.path)
+    if served is not None and served.name == name:
+        return served
+    if served is not None:
+        raise NotPossibleNow(
+            f"this folder is served as {served.name!r}, and not as {name!r}",
+            reason="MODEL_RENAMED",
+        )
+    if tables.models.get_or_none(name=name) is not None:
+        raise AlreadyExists(
+            f"{name!r} is the name of another folder's model", reason="MODEL_NAME_TAKEN"
+        )
+    return tables.models.create(
+        name=name,
+        source_id=tables.sources.get(url=deployment.source).id,
+        path=deployment.path,
+        default_ref=default_ref,
+        created_at=now,
+    )
+
+
+def _next_number(tables: Tables, model_id: int) -> int:
+    versions = tables.versions
+    newest = (
+        versions.select(versions.number)
+        .where(versions.model_id == model_id)
+        .order_by(versions.number.desc())
+        .first()
+    )
+    return 1 if newest is None else newest.number + 1
+
+
+def _newer(tables: Tables, row: DeploymentRow) -> DeploymentRow | None:
+    if not row.ref:
+        return None
+    deployments = tables.deployments
+    newer: DeploymentRow | None = (
+        deployments.select()
+        .where(
+            deployments.source == row.source,
+            deployments.path == row.path,
+            deployments.ref == row.ref,
+            deployments.id > row.id,
+        )
+        .order_by(deployments.id.desc())
+        .first()
+    )
+    return newer
+
+
+def _served_ref(tables: Tables, row: DeploymentRow) -> RefRow | None:
+    model = model_of_folder(tables, row.source, row.path)
+    if model is None:
+        return None
+    ref: RefRow | None = tables.refs.get_or_none(model_id=model.id, name=row.ref)
+    return ref
+
+
+def _set_ref(tables: Tables, row: DeploymentRow, version: VersionRow, now: datetime) -> None:
+    ref = tables.refs.get_or_none(model_id=version.model_id, name=row.ref) or tables.refs(
+        model_id=version.model_id, name=row.ref
+    )
+    ref.version_id, ref.deployment_id, ref.updated_at = version.id, row.id, now
+    ref.save()

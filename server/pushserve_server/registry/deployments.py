@@ -1,0 +1,211 @@
+"""Putting deployments on disk, and reading them."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from datetime import datetime
+
+from pushserve_server.domain.records import Deployment
+from pushserve_server.domain.states import DeploymentState
+from pushserve_server.errors import AlreadyExists, NotFound, NotPossibleNow
+from pushserve_server.registry.database import Store
+from pushserve_server.registry.history import supersede_older
+from pushserve_server.registry.lookups import model_of_folder, ref_names
+from pushserve_server.registry.row_records import deployment_from_row, full_branch
+from pushserve_server.registry.tables import DeploymentRow, Tables
+
+
+class Registering:
+    """The part of the registry that Register and its relatives use."""
+
+    _store: Store
+
+    def register(
+        self,
+        *,
+        source: str,
+        path: str,
+        ref: str,
+        commit: str,
+        model: str,
+        retry: bool,
+        default_branch: str,
+        now: datetime,
+    ) -> tuple[Deployment, bool]:
+        """Put a deployment on disk, unless the newest of its ref already does the same.
+
+        Older deployments of the ref that are not live yet are superseded by a new one.
+
+        Args:
+            source: Clone URL.
+            path: Folder in it; "" is its root.
+            ref: Full name, or "" for a bare commit.
+            commit: Where the remote has the ref; "" where that is not known or it is gone.
+            model: The name asked for, or "".
+            retry: Make a new one where the newest has failed.
+            default_branch: The remote's default branch, or "" where it is not known.
+            now: Aware.
+
+        Returns:
+            The deployment, and whether this call made it.
+
+        Raises:
+            NotPossibleNow: the folder is served under another name.
+            AlreadyExists: another folder is served under that name.
+        """
+        with self._store.writing() as tables:
+            self._remember_source(source, full_branch(default_branch))
+            name = _checked_name(tables, source, path, model)
+            newest = _newest(tables, source, path, ref, commit)
+            if newest is not None and _does_the_same(tables, newest, commit, model, retry):
+                return deployment_from_row(newest), False
+            row = _insert(
+                tables, source=source, path=path, ref=ref, commit=commit, model=name, now=now
+            )
+            if ref:
+                supersede_older(self._store, row, now)
+            return deployment_from_row(row), True
+
+    def _remember_source(self, url: str, default_branch: str) -> None:
+        sources = self._store.tables.sources
+        row = sources.get_or_none(sources.url == url)
+        if row is None:
+            sources.insert(url=url, default_branch=default_branch).execute()
+        elif default_branch and default_branch != row.default_branch:
+            sources.update(default_branch=default_branch).where(sources.id == row.id).execute()
+            self._store.bump()
+
+    def get_deployment(self, name: str) -> Deployment:
+        """Give a deployment with its events.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        with self._store.reading() as tables:
+            row = tables.deployments.get_or_none(tables.deployments.name == name)
+            if row is None:
+                text = f"no deployment is called {name!r}; ListDeployments shows them"
+                raise NotFound("deployment", name, text)
+            events = tables.events
+            history = events.select().where(events.deployment_id == row.id).order_by(events.id)
+            return deployment_from_row(row, history)
+
+    def list_deployments(
+        self,
+        *,
+        model: str = "",
+        ref: str = "",
+        state: DeploymentState | None = None,
+        limit: int,
+        before: int | None = None,
+    ) -> list[Deployment]:
+        """Give deployments without their events, newest first.
+
+        Args:
+            model: Only of this model.
+            ref: Only of this ref, full or short.
+            state: Only in this state.
+            limit: At most so many.
+            before: Only those older than the one with this id.
+        """
+        with self._store.reading() as tables:
+            deployments = tables.deployments
+            query = deployments.select().order_by(deployments.id.desc()).limit(limit)
+            if model:
+                query = query.where(deployments.model == model)
+            if ref:
+                query = query.where(deployments.ref.in_(ref_names(ref)))
+            if state is not None:
+                query = query.where(deployments.state == state.value)
+            if before is not None:
+                query = query.where(deployments.id < before)
+            return [deployment_from_row(row) for row in query]
+
+
+def _checked_name(tables: Tables, source: str, path: str, model: str) -> str:
+    """Give the folder's name where it has one, else the one asked for, which is free."""
+    served = model_of_folder(tables, source, path)
+    if served is not None:
+        if model and model != served.name:
+            raise NotPossibleNow(
+                f"this folder is served as {served.name!r}; register it under that name, or "
+                f"delete {served.name!r} first",
+                reason="MODEL_RENAMED",
+            )
+        return served.name
+    if model and tables.models.get_or_none(tables.models.name == model) is not None:
+        raise AlreadyExists(
+            f"{model!r} is the name of another folder's model; choose another name",
+            reason="MODEL_NAME_TAKEN",
+        )
+    return model
+
+
+def _newest(tables: Tables, source: str, path: str, ref: str, commit: str) -> DeploymentRow | None:
+    """Find the newest deployment of the ref; of the commit, where there is no ref."""
+    deployments = tables.deployments
+    query = deployments.select().where(
+        deployments.source == source,
+        deployments.path == path,
+        deployments.ref == ref,
+        ~deployments.forgotten,
+    )
+    if not ref:
+        # Bare commits stand beside one another.
+        query = query.where(deployments.commit == commit)
+    row: DeploymentRow | None = query.order_by(deployments.id.desc()).first()
+    return row
+
+
+def _does_the_same(
+    tables: Tables, newest: DeploymentRow, commit: str, model: str, retry: bool
+) -> bool:
+    state = DeploymentState(newest.state)
+    if newest.commit != commit or (model and newest.model != model):
+        return False
+    if state is DeploymentState.READY:
+        # A ref that was pinned when it went from the remote is still to be retired.
+        return bool(commit) or not _is_served(tables, newest)
+    if state is DeploymentState.FAILED:
+        # Which commit has failed is not known where there is none.
+        return bool(commit) and not retry
+    return not state.is_final
+
+
+def _is_served(tables: Tables, deployment: DeploymentRow) -> bool:
+    """Say whether the deployment's ref follows Git still."""
+    model = model_of_folder(tables, deployment.source, deployment.path)
+    if model is None:
+        return False
+    refs = tables.refs
+    query = refs.select().where(
+        refs.model_id == model.id, refs.name == deployment.ref, refs.pinned_id.is_null()
+    )
+    return query.exists()
+
+
+def _insert(
+    tables: Tables, *, source: str, path: str, ref: str, commit: str, model: str, now: datetime
+) -> DeploymentRow:
+    message = "waits for a deployer"
+    row = tables.deployments.create(
+        name=_new_name(),
+        source=source,
+        path=path,
+        ref=ref,
+        commit=commit,
+        model=model,
+        state=DeploymentState.QUEUED.value,
+        message=message,
+        created_at=now,
+        updated_at=now,
+    )
+    tables.events.insert(
+        deployment_id=row.id, state=DeploymentState.QUEUED.value, message=message, at=now
+    ).execute()
+    return row
+
+
+def _new_name() -> str:
+    return "d-" + base64.b32encode(secrets.token_bytes(8)).decode().lower()[:12]

@@ -1,0 +1,86 @@
+"""From rows to records, and how a default ref is chosen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from pushserve_runtime.signature import Signature
+from pushserve_server.domain.records import Deployment, EngineName, Event, Failure, Version
+from pushserve_server.domain.states import DeploymentState
+from pushserve_server.registry.tables import DeploymentRow, EventRow, VersionRow
+
+
+def version_from_row(row: VersionRow, model: str) -> Version:
+    """Give the version of the model of that name."""
+    return Version(
+        id=row.id,
+        model=model,
+        number=row.number,
+        commit=row.commit,
+        engine=EngineName(row.engine),
+        digest=row.digest,
+        signature=Signature.from_json(json.loads(row.signature)),
+        report=json.loads(row.report),
+        created_at=row.created_at,
+    )
+
+
+def event_from_row(row: EventRow) -> Event:
+    """Give the event."""
+    return Event(DeploymentState(row.state), row.message, row.at)
+
+
+def deployment_from_row(row: DeploymentRow, events: Iterable[EventRow] = ()) -> Deployment:
+    """Give the deployment, with `events` oldest first."""
+    return Deployment(
+        id=row.id,
+        name=row.name,
+        source=row.source,
+        path=row.path,
+        ref=row.ref,
+        commit=row.commit,
+        model=row.model,
+        version=row.version or None,
+        state=DeploymentState(row.state),
+        message=row.message,
+        failure=_failure_from_row(row),
+        superseded_by=row.superseded_by or None,
+        attempt=row.attempt,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        events=tuple(event_from_row(event) for event in events),
+    )
+
+
+def _failure_from_row(row: DeploymentRow) -> Failure | None:
+    if not row.failure_reason:
+        return None
+    return Failure(
+        reason=row.failure_reason,
+        step=DeploymentState(row.failure_step),
+        message=row.failure_message,
+        fix=row.failure_fix,
+    )
+
+
+def full_branch(name: str) -> str:
+    """Give the full ref of a branch's name; an empty or full one stays."""
+    return name if not name or name.startswith("refs/") else f"refs/heads/{name}"
+
+
+def default_ref(names: Sequence[str], branch: str, hint: str) -> str:
+    """Choose the ref that answers when a call names none.
+
+    It is `main`, else the source's default branch, else what was the default when the
+    model was made, else the oldest ref; "" where there is none.
+
+    Args:
+        names: The model's refs, oldest first.
+        branch: The source's default branch, in full or "".
+        hint: The ref noted with the model, in full or "".
+    """
+    for name in ("refs/heads/main", branch, hint):
+        if name in names:
+            return name
+    return names[0] if names else ""

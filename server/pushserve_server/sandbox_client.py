@@ -1,0 +1,235 @@
+"""Starts jobs in the zygote and watches them.
+
+A `Job` lives as long as its connection to the zygote: whoever closes it, or dies, ends the
+job with it.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from pushserve_runtime import messages
+from pushserve_runtime.job_policy import Policy as JobPolicy
+from pushserve_runtime.job_policy import job_environment
+from pushserve_runtime.messages import ChannelError
+from pushserve_server.errors import Unavailable
+
+__all__ = ["Exit", "Job", "JobPolicy", "Zygote", "end_zygote", "is_ready", "start_zygote"]
+
+SOCKET_NAME: Final = "zygote.sock"
+_START_TIMEOUT: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a job ended: with `code`, or by `signal`. `max_rss` is in bytes."""
+
+    code: int | None
+    signal: int | None
+    max_rss: int
+    cpu_seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended by itself and well."""
+        return self.code == 0
+
+
+class Job:
+    """One running job. `pid` is its process, `channel` the socket to it."""
+
+    def __init__(self, pid: int, control: socket.socket, job_channel: socket.socket) -> None:
+        self.pid = pid
+        self.channel = job_channel
+        self._control = control
+        self._exit: Exit | None = None
+
+    def fileno(self) -> int:
+        """Give a descriptor that becomes readable when the job has ended."""
+        return self._control.fileno()
+
+    def send(self, message: Mapping[str, Any], timeout: float = 10.0) -> None:
+        """Send one message to the job.
+
+        Raises:
+            Unavailable: it has ended, or did not read for `timeout` seconds.
+        """
+        self.channel.settimeout(timeout)
+        try:
+            messages.send(self.channel, message)
+        except OSError as error:
+            raise Unavailable(f"the job {self.pid} has ended or does not read") from error
+        finally:
+            self.channel.settimeout(None)
+
+    def receive(self, timeout: float | None = None) -> dict[str, Any] | None:
+        """Wait for the job's next message; None when it has closed its side or ended.
+
+        Raises:
+            TimeoutError: nothing arrived in time (seconds).
+            ChannelError: it sent something else than a message.
+        """
+        return messages.receive(self.channel, timeout)
+
+    def receive_bytes(self, size: int, timeout: float) -> bytes:
+        """Wait for bytes that a message has announced.
+
+        Raises:
+            ChannelError: they did not arrive in time (seconds).
+        """
+        return messages.receive_bytes(self.channel, size, timeout)
+
+    def wait(self, timeout: float | None = None) -> Exit | None:
+        """Wait for the job's end; None if it still runs after `timeout` seconds.
+
+        Raises:
+            Unavailable: the zygote has ended, and the job with it.
+        """
+        if self._exit is None:
+            try:
+                message = messages.receive(self._control, timeout)
+            except TimeoutError:
+                return None
+            if message is None:
+                raise Unavailable("the zygote has ended, and its jobs with it")
+            self._exit = _exit_from_json(message["exit"])
+        return self._exit
+
+    def kill(self) -> None:
+        """Have the job killed; `wait` then tells its end. May be called again."""
+        with suppress(OSError):
+            self._control.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Close both sockets, which kills the job if it still runs."""
+        self.kill()
+        self._control.close()
+        self.channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Zygote:
+    """The zygote that listens at `socket_path`."""
+
+    def __init__(self, socket_path: Path) -> None:
+        self._path = socket_path
+
+    def start(
+        self,
+        kind: str,
+        spec: Mapping[str, Any],
+        policy: JobPolicy,
+        fds: Sequence[int] = (),
+    ) -> Job:
+        """Start a job of `kind` ("build", "worker"); `fds` go to it, after its channel.
+
+        Raises:
+            Unavailable: there is no zygote, or it could not fork.
+            ValueError: it refuses the request.
+        """
+        ours, theirs = socket.socketpair()
+        control = socket.socket(socket.AF_UNIX)
+        request = {"kind": kind, "spec": dict(spec), "policy": policy.to_json()}
+        try:
+            with theirs:
+                control.connect(str(self._path))
+                messages.send(control, request, [theirs.fileno(), *fds])
+            pid = _pid(messages.receive(control, _START_TIMEOUT))
+        except BaseException as error:
+            ours.close()
+            control.close()
+            if isinstance(error, OSError | ChannelError):
+                raise Unavailable(
+                    f"the sandbox's zygote does not answer at {self._path}: {error}",
+                    reason="SANDBOX_UNAVAILABLE",
+                ) from error
+            raise
+        return Job(pid, control, ours)
+
+
+def _pid(answer: dict[str, Any] | None) -> int:
+    if answer is None:
+        raise ConnectionResetError("it hung up")
+    if "error" in answer:
+        raise ValueError(f"the zygote refuses the job: {answer['error']}")
+    return int(answer["pid"])
+
+
+def _exit_from_json(data: Mapping[str, Any]) -> Exit:
+    return Exit(data.get("code"), data.get("signal"), data["max_rss"], data["cpu_seconds"])
+
+
+def start_zygote(run_dir: Path, *, test_jobs: Path | None = None) -> subprocess.Popen[bytes]:
+    """Start a zygote that listens at `run_dir`/zygote.sock; it takes jobs when `is_ready` says so.
+
+    It ends when the process's `stdin` is closed, so also with the caller. `test_jobs` is a
+    folder of modules whose functions may be jobs, named "module:function".
+    """
+    command = [sys.executable, "-I", "-B", "-m", "pushserve_sandbox.zygote.main"]
+    if test_jobs is not None:
+        command += ["--allow-test-jobs", str(test_jobs)]
+    with _listen(run_dir / SOCKET_NAME) as listener:
+        return subprocess.Popen(
+            [*command, "--listen-fd", str(listener.fileno())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd="/",
+            env=job_environment(),
+            pass_fds=[listener.fileno()],
+            start_new_session=True,  # Ctrl-C is for the supervisor, which drains
+        )
+
+
+def is_ready(process: subprocess.Popen[bytes], timeout: float = 0.0) -> bool:
+    """Say whether a zygote takes jobs by now, or within `timeout` seconds. Until it does, ask.
+
+    Raises:
+        Unavailable: it ended.
+    """
+    assert process.stdout is not None  # noqa: S101 (it was opened as a pipe)
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        if not selector.select(timeout):
+            return False
+    if process.stdout.readline() != b"ready\n":
+        raise Unavailable(f"the zygote ended with {process.wait()}; its standard error says why")
+    return True
+
+
+def end_zygote(process: subprocess.Popen[bytes]) -> None:
+    """Kill the zygote, which kills its jobs, and collect it."""
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+
+
+def _listen(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    # The socket's own mode is what bind gives the file: nobody can connect in between.
+    os.fchmod(listener.fileno(), 0o600)
+    listener.bind(str(path))
+    listener.listen(128)
+    return listener

@@ -1,0 +1,1 @@
+"""Decoding of inputs, checked against the signature, and the selection of outputs."""

@@ -1,0 +1,1 @@
+"""Engines: a graph in this process, or a worker behind a socket."""

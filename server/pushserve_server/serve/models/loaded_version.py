@@ -1,0 +1,93 @@
+"""A version that is loaded, with all that can be made once for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from time import monotonic
+from typing import Final
+
+from pushserve_server.domain.records import Version
+from pushserve_server.serve.codec.decoding import Decoder, Request
+from pushserve_server.serve.codec.output_selection import Answering, MakeEncoder, plan_outputs
+from pushserve_server.serve.engines.engine import Engine
+from pushserve_server.serve.wait_limit import FEW, Pace
+
+_MOST_PLANS: Final = 64
+
+
+class Live:
+    """One loaded version: its engine, its decoder, and the calls that it is working on."""
+
+    def __init__(
+        self,
+        version: Version,
+        engine: Engine,
+        make_encoder: MakeEncoder,
+        *,
+        max_rows: int,
+        max_wait: float,
+    ) -> None:
+        self.version = version
+        self.engine = engine
+        self.decoder = Decoder(version.signature, max_rows)
+        self._make_encoder = make_encoder
+        self._default = self._make_answering(())
+        self._others: dict[tuple[str, ...], Answering] = {}
+        self.called_at = monotonic()
+        self._pace = Pace(max_wait)
+        self._in_flight = 0
+        self._idle: asyncio.Event | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether calls are in flight."""
+        return self._in_flight > 0
+
+    def answering(self, names: Sequence[str]) -> Answering:
+        """Give how to answer with these outputs, made once.
+
+        Raises:
+            BadInput: a name is unknown or given twice.
+        """
+        if not names:
+            return self._default
+        key = tuple(names)
+        found = self._others.get(key)
+        if found is None:
+            found = self._make_answering(key)
+            if len(self._others) < _MOST_PLANS:
+                self._others[key] = found
+        return found
+
+    def _make_answering(self, names: tuple[str, ...]) -> Answering:
+        plan = plan_outputs(self.version.signature, names)
+        return Answering(plan, self._make_encoder(self.version, plan.specs))
+
+    async def predict(self, request: Request, answering: Answering) -> bytes:
+        """Run the engine; give the answer as bytes.
+
+        Raises:
+            Overloaded: it would have to wait for too long.
+            PushserveError: as `Engine.predict`.
+        """
+        self.called_at = now = monotonic()
+        if not self._in_flight:
+            self._pace.begin(now)
+        elif self._in_flight >= FEW:
+            self._pace.check(self._in_flight, now)
+        self._in_flight += 1
+        try:
+            return await self.engine.predict(request, answering)
+        finally:
+            self._in_flight -= 1
+            self._pace.ended += 1
+            if self._idle is not None and self._in_flight == 0:
+                self._idle.set()
+
+    async def close(self) -> None:
+        """Wait for the calls in flight, then let the engine go."""
+        if self._in_flight:
+            self._idle = asyncio.Event()
+            await self._idle.wait()
+        await self.engine.close()

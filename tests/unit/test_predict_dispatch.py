@@ -1,0 +1,186 @@
+"""What is answered at once, what the event loop is left, and what is refused."""
+
+import asyncio
+import time
+
+import numpy as np
+
+from pushserve.v1 import model_service_pb2 as pb
+from pushserve_server.api.predict_dispatch import Predicting
+from pushserve_server.errors import BadInput, DeadlineExceeded, NotFound, Overloaded
+from tests.fixtures.registry import sha
+
+
+class Asking:
+    """One request, and what it was answered."""
+
+    def __init__(self, *values: float, model: str = "m0000", left: float = 60, **more) -> None:
+        tensor = pb.Tensor(raw=np.array(values, float).tobytes())
+        self._request = pb.PredictRequest(model=model, tensor=tensor, **more)
+        self.size = self._request.ByteSize()
+        self.deadline = time.time() + left
+        self.got: pb.PredictResponse | Exception | None = None
+        self.gone = None
+
+    def request(self) -> pb.PredictRequest:
+        return self._request
+
+    def reply(self, data: bytes) -> None:
+        assert self.got is None
+        self.got = pb.PredictResponse.FromString(data)
+
+    def fail(self, error: Exception) -> None:
+        assert self.got is None
+        self.got = error
+
+    def when_gone(self, do) -> None:
+        self.gone = do
+
+    @property
+    def doubled(self) -> list[float]:
+        assert isinstance(self.got, pb.PredictResponse), self.got
+        return list(self.got.outputs[0].doubles.values)
+
+
+async def answered(*asked: Asking) -> None:
+    async with asyncio.timeout(20):
+        while any(one.got is None for one in asked):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+def run_with(many, story, most: int = 100) -> None:
+    """Have a story told with a loaded model "m0000" and another that is not loaded, "m0001"."""
+    many.add(2)
+
+    async def main() -> None:
+        async with many.catalogue() as catalogue:
+            await catalogue.wait_for_route("m0000")
+            await story(Predicting(catalogue, most))
+
+    asyncio.run(main())
+
+
+def test_what_is_loaded_and_small_is_answered_before_the_call_returns(many):
+    async def story(predicting):
+        asked = [Asking(1, 2), Asking(3, 4, 5, 6), Asking(7, 8)]
+        predicting(asked)
+        assert [[2, 4], [6, 8, 10, 12], [14, 16]] == [one.doubled for one in asked]
+
+    run_with(many, story)
+
+
+def test_what_has_to_be_loaded_first_is_answered_by_the_event_loop(many):
+    async def story(predicting):
+        first, other, by_number = Asking(1, 2), Asking(3, 4, model="m0001"), Asking(5, 6, version=1)
+        await asyncio.to_thread(predicting, [other, first, by_number])
+        assert [2, 4] == first.doubled
+        await answered(other, by_number)
+        assert ([6, 8], [10, 12]) == (other.doubled, by_number.doubled)
+        assert "m0001" == other.got.model
+
+    run_with(many, story)
+
+
+def test_a_version_asked_for_before_is_answered_at_once(many):
+    async def story(predicting):
+        for target in ({"version": 1}, {"commit": sha("a")[:9]}):
+            first, second = Asking(1, 2, **target), Asking(3, 4, **target)
+            predicting([first])
+            await answered(first)
+            predicting([second])
+            assert ([2, 4], [6, 8]) == (first.doubled, second.doubled)
+
+    run_with(many, story)
+
+
+def test_what_takes_long_to_decode_holds_up_nobody(many):
+    async def story(predicting):
+        large = Asking(1, 2)
+        large._request.ClearField("tensor")
+        large._request.rows.add().update({"x1": 1, "x2": 2})
+        large.size = 10**6
+        small = Asking(3, 4)
+        predicting([large, small])
+        assert large.got is None
+        assert [6, 8] == small.doubled
+        await answered(large)
+        assert [2, 4] == large.doubled
+
+    run_with(many, story)
+
+
+def test_each_bad_request_fails_alone(many):
+    async def story(predicting):
+        asked = [
+            Asking(1, 2),
+            Asking(1, 2, model="nobody"),
+            Asking(float("nan"), 1),
+            Asking(1, 2, 3),
+            Asking(1, 2, outputs=["nothing"]),
+            Asking(1, 2, left=-1),
+            Asking(3, 4),
+        ]
+        predicting(asked)
+        assert [[2, 4], [6, 8]] == [asked[0].doubled, asked[-1].doubled]
+        kinds = [NotFound, BadInput, BadInput, BadInput, DeadlineExceeded]
+        assert kinds == [type(one.got) for one in asked[1:-1]]
+
+    run_with(many, story)
+
+
+def test_more_than_the_limit_is_refused_and_the_rest_is_answered(many):
+    async def story(predicting):
+        asked = [Asking(i, i) for i in range(10)]
+        predicting(asked)
+        assert [[2 * i, 2 * i] for i in range(3)] == [one.doubled for one in asked[:3]]
+        assert [Overloaded] * 7 == [type(one.got) for one in asked[3:]]
+        assert asked[3].got.retry_after > 0
+
+    run_with(many, story, most=3)
+
+
+def test_what_the_event_loop_works_on_counts_until_it_has_ended(many):
+    async def story(predicting):
+        slow = [Asking(1, 2, model="m0001"), Asking(1, 2, model="m0001")]
+        predicting(slow)
+        refused = Asking(1, 2)
+        predicting([refused])
+        assert isinstance(refused.got, Overloaded)
+        await answered(*slow)
+        let_in = Asking(1, 2)
+        predicting([let_in])
+        assert [2, 4] == let_in.doubled
+
+    run_with(many, story, most=2)
+
+
+def test_who_gives_up_is_not_worked_for(many):
+    async def story(predicting):
+        predicting._catalogue.route("m0000").engine.gate = gate = asyncio.Event()
+        asked = Asking(*range(18))  # by version: the event loop's
+        asked._request.version = 1
+        predicting([asked])
+        async with asyncio.timeout(10):
+            while asked.gone is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert asked.got is None
+        asked.gone()
+        await answered(asked)
+        assert isinstance(asked.got, DeadlineExceeded)
+        assert not predicting._awaited
+        gate.set()
+
+    run_with(many, story)
+
+
+def test_closing_ends_what_is_still_worked_on(many):
+    async def story(predicting):
+        predicting._catalogue.route("m0000").engine.gate = asyncio.Event()
+        asked = Asking(1, 2, version=1)
+        predicting([asked])
+        await asyncio.sleep(0.1)
+        assert asked.got is None
+        await predicting.close()
+        assert isinstance(asked.got, DeadlineExceeded)
+
+    run_with(many, story)

@@ -1,0 +1,110 @@
+"""Answers joined from prepared bytes are what protobuf itself would make."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from pushserve.v1 import model_service_pb2 as pb
+from pushserve_runtime.frames import Array
+from pushserve_runtime.signature import DType, Layout, OutputSpec, Signature
+from pushserve_server.api.predict_outputs import make_encoder
+from pushserve_server.domain.records import EngineName, Version
+from pushserve_server.errors import ModelFailed
+
+
+def encoder(specs):
+    signature = Signature(Layout.MATRIX, (), tuple(specs), ())
+    version = Version(
+        1, "m" * 60, 300, "c" * 40, EngineName.ONNX, "d" * 64, signature, {}, datetime.now(UTC)
+    )
+    return make_encoder(version, specs)
+
+
+def answer(specs, arrays):
+    """Decode the answer that holds all rows; those for each row alone must be its parts."""
+    made = encoder(specs)
+    for row, data in enumerate(made.each(arrays)):
+        alone = [Array(a.dtype, a.values[row : row + 1]) for a in arrays]
+        assert made.one(alone) == data
+    return pb.PredictResponse.FromString(made.one(arrays))
+
+
+def texts(*values):
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+@pytest.mark.parametrize("rows", [1, 2, 200])
+def test_numbers_with_columns(rows):
+    values = np.random.default_rng(0).normal(size=(rows, 3))
+    values[0, 0] = np.nan
+    spec = OutputSpec("probabilities", DType.FLOAT64, 3, ("a", "b", "c" * 200))
+    expected = pb.Output(
+        name="probabilities",
+        shape=[rows, 3],
+        classes=spec.classes,
+        doubles=pb.Doubles(values=values.ravel()),
+    )
+    got = answer([spec], [Array(DType.FLOAT64, values)])
+    assert expected.SerializeToString() == got.outputs[0].SerializeToString()
+    assert ("m" * 60, 300, "c" * 40, pb.ENGINE_ONNX) == (
+        got.model, got.version, got.commit, got.engine,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "field", "kind"),
+    [
+        (DType.INT64, np.array([0, -1, 2**62, 127, 128]), "ints", pb.Int64s),
+        (DType.INT32, np.array([5, -5], np.int32), "ints", pb.Int64s),
+        (DType.BOOL, np.array([True, False]), "bools", pb.Bools),
+        (DType.STRING, texts("é", "", "x" * 300), "strings", pb.Strings),
+        (DType.FLOAT64, np.array([1.5, -0.0, np.inf]), "doubles", pb.Doubles),
+        (DType.FLOAT32, np.array([0.1, 2.0], np.float32), "doubles", pb.Doubles),
+        (DType.FLOAT64, np.asfortranarray([1.0]), "doubles", pb.Doubles),
+    ],
+)
+def test_every_type(dtype, values, field, kind):
+    got = answer([OutputSpec("x", dtype)], [Array(dtype, values)]).outputs[0]
+    assert [len(values)] == list(got.shape)
+    assert kind(values=values.tolist()) == getattr(got, field)
+
+
+def test_columns_in_another_memory_order():
+    values = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    got = answer([OutputSpec("x", DType.FLOAT64, 3)], [Array(DType.FLOAT64, values)])
+    assert [0, 1, 2, 3, 4, 5] == list(got.outputs[0].doubles.values)
+
+
+def test_several_outputs_keep_their_order():
+    specs = [OutputSpec("b", DType.INT64), OutputSpec("a", DType.FLOAT64)]
+    arrays = [Array(DType.INT64, np.array([1])), Array(DType.FLOAT64, np.array([2.0]))]
+    assert ["b", "a"] == [output.name for output in answer(specs, arrays).outputs]
+
+
+def test_objects_become_rows():
+    rows = texts({"n": 1, "nested": {"list": [1, "x", None, True]}}, {})
+    got = answer([OutputSpec("output", DType.JSON)], [Array(DType.JSON, rows)])
+    assert [1.0, "x", None, True] == list(got.rows[0]["nested"]["list"])
+    assert 2 == len(got.rows)
+
+
+def test_rows_alone_are_what_they_are_among_others():
+    values = np.random.default_rng(1).normal(size=(5, 3))
+    specs = [OutputSpec("label", DType.STRING), OutputSpec("p", DType.FLOAT64, 3, ("a", "b", "c"))]
+    labels = texts("yes", "no", "yes", "é", "no")
+    each = encoder(specs).each([Array(DType.STRING, labels), Array(DType.FLOAT64, values)])
+    for row, data in enumerate(each):
+        label, numbers = pb.PredictResponse.FromString(data).outputs
+        assert [1] == list(label.shape)
+        assert [1, 3] == list(numbers.shape)
+        assert [labels[row]] == list(label.strings.values)
+        assert values[row].tolist() == list(numbers.doubles.values)
+
+
+@pytest.mark.parametrize("row", [3, [1], "text", None])
+def test_what_is_no_object_is_the_models_failure(row):
+    with pytest.raises(ModelFailed):
+        answer([OutputSpec("output", DType.JSON)], [Array(DType.JSON, texts(row))])

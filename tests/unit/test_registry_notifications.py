@@ -1,0 +1,87 @@
+"""Changes that other servers make to a shared registry are heard of, not only polled for."""
+
+import threading
+
+import psycopg
+import pytest
+
+from pushserve_server.registry import Registry
+from pushserve_server.registry.notifications import ChangeListener
+from tests.fixtures.registry import NOON, Steps
+
+SOON = 10
+
+
+class Ear:
+    """Listens to a registry, and waits for what is to be heard."""
+
+    def __init__(self, url: str) -> None:
+        self._heard = threading.Event()
+        self.listener = ChangeListener(url, self._heard.set)
+
+    def hears(self, timeout: float = SOON) -> bool:
+        """Whether anything comes within `timeout` seconds."""
+        heard = self._heard.wait(timeout)
+        self._heard.clear()
+        return heard
+
+
+@pytest.fixture
+def url(postgres):
+    return postgres()
+
+
+@pytest.fixture
+def steps(url):
+    registry = Registry.open(url)
+    yield Steps(registry)
+    registry.close()
+
+
+@pytest.fixture
+def ear(url, steps):
+    """Give one that listens already: it has heard that it does."""
+    ear = Ear(url)
+    ear.listener.start()
+    assert ear.hears()
+    yield ear
+    ear.listener.stop()
+
+
+@pytest.mark.postgres
+def test_what_matters_to_other_servers_is_heard(ear, steps):
+    steps.live()
+    assert ear.hears()
+    steps.registry.frontend_started("f", "r", NOON)
+    steps.registry.record_load("f", 1, None)
+    assert ear.hears()
+    steps.registry.heartbeat("f", 3, NOON)
+    assert ear.hears()
+
+
+@pytest.mark.postgres
+def test_nothing_is_heard_where_nothing_changes(ear, steps):
+    steps.registry.generation()
+    steps.registry.live_frontends(NOON, 5)
+    assert not ear.hears(0.5)
+
+
+@pytest.mark.postgres
+def test_a_lost_connection_is_made_anew(ear, url, steps, monkeypatch):
+    """What came meanwhile is looked for as soon as it stands again."""
+    monkeypatch.setattr("pushserve_server.registry.notifications._AGAIN", 0.05)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE query LIKE 'LISTEN%' AND datname = current_database()"
+        )
+    assert ear.hears()
+    steps.live()
+    assert ear.hears()
+
+
+def test_sqlite_has_nobody_to_listen_to(tmp_path):
+    ear = Ear(f"sqlite:///{tmp_path / 'r.sqlite3'}")
+    ear.listener.start()
+    assert not ear.hears(0.2)
+    ear.listener.stop()

@@ -1,0 +1,67 @@
+"""Calls that would wait too long are refused; the clock is an argument."""
+
+import pytest
+
+from pushserve_server.errors import Overloaded
+from pushserve_server.serve.wait_limit import Pace
+
+
+def paced(ended: int, seconds: float, longest: float = 2.0) -> Pace:
+    """Give the pace of a version of which so many calls ended in so many seconds."""
+    pace = Pace(longest)
+    pace.begin(10.0)
+    pace.ended += ended
+    pace.check(0, 10.0 + seconds)
+    return pace
+
+
+@pytest.mark.parametrize(
+    ("ended", "seconds", "in_flight", "lets_in"),
+    [
+        (100, 1.0, 200, True),  # 100 a second: 200 take two seconds
+        (100, 1.0, 201, False),
+        (7000, 1.0, 1024, True),
+        (5, 1.0, 20, False),
+        (64, 0.5, 256, True),  # a batch counts by its calls
+    ],
+)
+def test_by_how_fast_calls_end(ended, seconds, in_flight, lets_in):
+    pace = paced(ended, seconds)
+    if lets_in:
+        pace.check(in_flight, 11.1)
+        return
+    with pytest.raises(Overloaded) as caught:
+        pace.check(in_flight, 11.1)
+    assert in_flight / (ended / seconds) - 2.0 == pytest.approx(
+        max(caught.value.retry_after, 0.0), abs=0.1
+    )
+
+
+def test_nothing_is_refused_before_the_pace_is_known():
+    pace = Pace(0.001)
+    pace.begin(0.0)
+    pace.check(1000, 100.0)
+    pace.ended += 1
+    pace.check(1000, 0.1)  # too soon to tell
+    with pytest.raises(Overloaded):
+        pace.check(1000, 100.0)
+
+
+def test_idle_time_does_not_count():
+    """Calls that come once a minute say nothing of how fast they are."""
+    pace = Pace(2.0)
+    pace.begin(0.0)
+    pace.ended += 1
+    pace.begin(60.0)
+    pace.ended += 100
+    pace.check(200, 61.0)
+    with pytest.raises(Overloaded):
+        pace.check(201, 61.0)
+
+
+def test_a_version_that_got_faster_is_known_to_be():
+    pace = paced(10, 1.0)
+    with pytest.raises(Overloaded):
+        pace.check(100, 11.1)
+    pace.ended += 1000
+    pace.check(100, 12.0)
