@@ -53,8 +53,8 @@ class JobSpec:
 
     `declared` is what the manifest says; `built` is the whole signature that an earlier
     build made. A worker is given `built`, so that its outputs are numbered as the
-    registry has them; without it, a worker inspects the model again. `walk` likewise is the
-    way through the estimator that the build has chosen ("" for its own).
+    registry has them; without it, a worker inspects the model again. `fast_path`
+    likewise is the one that the build has chosen ("" for the estimator's own methods).
     """
 
     folder: Path
@@ -63,7 +63,7 @@ class JobSpec:
     skops_trusted: tuple[str, ...] = ()
     declared: Declared = Declared()
     built: Signature | None = None
-    walk: str | None = None
+    fast_path: str | None = None
     examples: str | None = None
     tolerance: Tolerance = Tolerance()
     sklearn_pickle_check: bool = True
@@ -104,7 +104,7 @@ class JobSpec:
             skops_trusted=tuple(data.get("skops_trusted") or ()),
             declared=Declared() if is_built else declared_from_json(signature),
             built=Signature.from_json(signature) if is_built else None,
-            walk=data.get("walk"),
+            fast_path=data.get("fast_path"),
             examples=data.get("examples"),
             tolerance=Tolerance(**(data.get("tolerance") or {})),
             sklearn_pickle_check=bool(data.get("sklearn_pickle_check", True)),

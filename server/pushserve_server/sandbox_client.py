@@ -24,7 +24,7 @@ from pushserve_runtime.job_policy import job_environment
 from pushserve_runtime.messages import ChannelError
 from pushserve_server.errors import Unavailable
 
-__all__ = ["Exit", "Job", "JobPolicy", "Zygote", "end_zygote", "is_ready", "start_zygote"]
+__all__ = ["Exit", "Job", "JobPolicy", "SandboxClient", "end_zygote", "is_ready", "start_zygote"]
 
 SOCKET_NAME: Final = "zygote.sock"
 _START_TIMEOUT: Final = 30.0
@@ -128,7 +128,7 @@ class Job:
         self.close()
 
 
-class Zygote:
+class SandboxClient:
     """The zygote that listens at `socket_path`."""
 
     def __init__(self, socket_path: Path) -> None:

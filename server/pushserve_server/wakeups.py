@@ -21,7 +21,7 @@ _MAX_PATH: Final = 100
 _SUFFIX: Final = ".hint"
 
 
-class Hints:
+class Wakeups:
     """The hint sockets below one run directory."""
 
     def __init__(self, run_dir: Path) -> None:

@@ -92,7 +92,7 @@ def of_another_sklearn() -> bytes:
     """A pickle whose state says that 1.3.2 saved it."""
     version, sklearn.base.__version__ = sklearn.base.__version__, "1.3.2"
     try:
-        return pickle.dumps(models.answering("old"))
+        return pickle.dumps(models.selection("old"))
     finally:
         sklearn.base.__version__ = version
 

@@ -14,7 +14,7 @@ from pushserve_server.domain.records import EngineName
 from pushserve_server.domain.states import DeploymentState as S
 from pushserve_server.errors import NotFound, SourceRefused
 from pushserve_server.processes.boot import Boot, start
-from pushserve_server.sandbox_client import Zygote
+from pushserve_server.sandbox_client import SandboxClient
 from tests.fixtures.deploying import MAIN, calling, iris_model, now
 
 
@@ -73,16 +73,16 @@ def test_the_ref_moves_when_every_live_frontend_has_loaded_it(yard, deployer):
     registry.frontend_started("f1", "r", now())
     deployment = yard.push({"model.pkl": iris_model()})
     yard.until_state(deployment, S.LOADING)
-    wanted = registry.snapshot(now(), 300).wanted
+    wanted = registry.snapshot(now(), 300).in_use
     assert 1 == len(wanted)
     assert yard.served() is None
     registry.heartbeat("f1", registry.generation(), now())
     registry.record_load("f1", next(iter(wanted)), None)
-    yard.hints.wake()
+    yard.wakeups.wake()
     activating = yard.until_state(deployment, S.ACTIVATING)
     assert (S.ACTIVATING, 1) == (activating.state, yard.served())
     registry.heartbeat("f1", registry.generation(), now())
-    yard.hints.wake()
+    yard.wakeups.wake()
     assert S.READY is yard.ended(deployment).state
 
 
@@ -90,7 +90,7 @@ def test_a_version_that_a_frontend_cannot_load_moves_nothing(yard, deployer):
     yard.registry.frontend_started("f1", "r", now())
     deployment = yard.push({"model.pkl": iris_model()})
     yard.until_state(deployment, S.LOADING)
-    wanted = yard.registry.snapshot(now(), 300).wanted
+    wanted = yard.registry.snapshot(now(), 300).in_use
     yard.registry.heartbeat("f1", 0, now())
     yard.registry.record_load("f1", next(iter(wanted)), "no such device")
     failure = yard.ended(deployment).failure
@@ -207,7 +207,7 @@ def test_an_event_for_the_repository_is_for_every_folder_that_is_served(yard, de
 def test_without_a_zygote_a_deployment_waits(yard, run_dir):
     """Nothing that its author could change is wrong."""
     deployment = yard.push({"model.pkl": iris_model()})
-    zygote, yard.zygote = yard.zygote, Zygote(run_dir / "zygote.sock")
+    zygote, yard.zygote = yard.zygote, SandboxClient(run_dir / "zygote.sock")
     with yard.deployer():
         yard.until(deployment, lambda d: d.attempt > 1, "taken again")
         (run_dir / "zygote.sock").symlink_to(zygote._path)

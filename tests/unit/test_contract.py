@@ -2,7 +2,7 @@
 
 import pytest
 
-from pushserve_server.build.contract import plan
+from pushserve_server.build.contract import find_model_files
 from pushserve_server.build.manifest import Manifest, parse_manifest
 from pushserve_server.domain.records import Trust
 from pushserve_server.errors import DeploymentFailed
@@ -34,7 +34,7 @@ URL = "https://git.example/acme/iris"
     ],
 )
 def test_the_artifact_is_found(files, manifest, form, artifact):
-    found = plan(files, parse_manifest(manifest.encode()), Trust.CODE, URL)
+    found = find_model_files(files, parse_manifest(manifest.encode()), Trust.CODE, URL)
     assert (form, artifact) == (found.format, found.artifact)
 
 
@@ -55,7 +55,7 @@ def test_the_artifact_is_found(files, manifest, form, artifact):
 )
 def test_a_folder_is_refused_with_what_is_there(files, manifest, reason, said):
     with pytest.raises(DeploymentFailed) as caught:
-        plan(files, parse_manifest(manifest.encode()), Trust.CODE, URL)
+        find_model_files(files, parse_manifest(manifest.encode()), Trust.CODE, URL)
     assert reason == caught.value.reason
     assert said in caught.value.message
     assert caught.value.fix
@@ -64,7 +64,7 @@ def test_a_folder_is_refused_with_what_is_there(files, manifest, reason, said):
 @pytest.mark.parametrize("files", [["model.pkl"], ["a.joblib"], ["model.skops", "predict.py"]])
 def test_code_from_a_source_trusted_with_data_shows_both_ways_out(files):
     with pytest.raises(DeploymentFailed) as caught:
-        plan(files, Manifest(), Trust.DATA, URL)
+        find_model_files(files, Manifest(), Trust.DATA, URL)
     assert "FORMAT_NOT_TRUSTED" == caught.value.reason
     assert "model.skops" in caught.value.fix
     assert f'[[sources]]\nurl = "{URL}"\ntrust = "code"' in caught.value.fix
@@ -72,7 +72,7 @@ def test_code_from_a_source_trusted_with_data_shows_both_ways_out(files):
 
 @pytest.mark.parametrize("name", ["model.skops", "model.onnx"])
 def test_data_formats_need_no_trust(name):
-    assert name == plan([name], Manifest(), Trust.DATA, URL).artifact
+    assert name == find_model_files([name], Manifest(), Trust.DATA, URL).artifact
 
 
 @pytest.mark.parametrize(
@@ -85,14 +85,17 @@ def test_data_formats_need_no_trust(name):
     ],
 )
 def test_examples_are_found(files, manifest, examples):
-    assert examples == plan(files, parse_manifest(manifest.encode()), Trust.CODE, URL).examples
+    assert (
+        examples
+        == find_model_files(files, parse_manifest(manifest.encode()), Trust.CODE, URL).examples
+    )
 
 
 def test_what_the_manifest_says_goes_along():
     manifest = parse_manifest(
         b'name="n"\nworkers=3\nengine="worker"\nsignature.inputs=[{name="x", dtype="int64"}]'
     )
-    found = plan(["model.onnx", "requirements.txt"], manifest, Trust.DATA, URL)
+    found = find_model_files(["model.onnx", "requirements.txt"], manifest, Trust.DATA, URL)
     assert ("n", 3, "worker", "requirements.txt") == (
         found.name,
         found.workers,
@@ -100,4 +103,4 @@ def test_what_the_manifest_says_goes_along():
         found.requirements,
     )
     assert {"inputs": [{"name": "x", "dtype": "int64"}]} == found.declared
-    assert plan(["model.onnx"], Manifest(), Trust.DATA, URL).declared is None
+    assert find_model_files(["model.onnx"], Manifest(), Trust.DATA, URL).declared is None

@@ -1,4 +1,4 @@
-"""The lane: a real server and real clients, with a handler that the test chooses."""
+"""The core transport: a real server and real clients, with a handler that the test chooses."""
 
 import asyncio
 import contextlib
@@ -13,8 +13,8 @@ import pytest
 
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve.v1 import model_service_pb2_grpc as pb_grpc
-from pushserve_server.api.transport.core_calls import WINDOW, Asked, start_stream, start_unary
-from pushserve_server.api.transport.core_server import OPTIONS, Lane
+from pushserve_server.api.transport.core_calls import WINDOW, Call, start_stream, start_unary
+from pushserve_server.api.transport.core_server import OPTIONS, CoreTransport
 from pushserve_server.errors import BadInput
 from tests.fixtures.served import until
 
@@ -26,7 +26,7 @@ GIVEN_UP = (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
 class Running:
     """A server whose Predict and PredictStream go to `handle`, and whose Get grpc.aio answers."""
 
-    def __init__(self, handle: Callable[[list[Asked]], None]) -> None:
+    def __init__(self, handle: Callable[[list[Call]], None]) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -34,7 +34,7 @@ class Running:
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self._port}")
         self.stub = pb_grpc.ModelServiceStub(self.channel)
 
-    async def _start(self, handle: Callable[[list[Asked]], None]) -> None:
+    async def _start(self, handle: Callable[[list[Call]], None]) -> None:
         limit = ("grpc.max_receive_message_length", LIMIT)
         self._server = grpc.aio.server(options=[limit, *OPTIONS])
         get = grpc.unary_unary_rpc_method_handler(get_handler)
@@ -43,17 +43,19 @@ class Running:
         )
         self._port = self._server.add_insecure_port("127.0.0.1:0")
         hot = {"Predict": start_unary, "PredictStream": start_stream}
-        self._lane = Lane(self._server, {f"/{SERVICE}/{m}": hot[m] for m in hot}, handle)
+        self._transport = CoreTransport(
+            self._server, {f"/{SERVICE}/{m}": hot[m] for m in hot}, handle
+        )
         await self._server.start()
-        self._lane.start()
+        self._transport.start()
 
     def _run(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
 
     def stop(self, grace: float) -> None:
         self._run(self._server.stop(grace))
-        self._lane.stop()
-        self._lane.close()
+        self._transport.stop()
+        self._transport.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(20)
         self._loop.close()
@@ -64,7 +66,7 @@ async def get_handler(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
 
 
 @contextlib.contextmanager
-def running(handle: Callable[[list[Asked]], None], grace: float = 5) -> Iterator[Running]:
+def running(handle: Callable[[list[Call]], None], grace: float = 5) -> Iterator[Running]:
     server = Running(handle)
     try:
         yield server
@@ -77,13 +79,13 @@ def named(name: str, size: int = 0) -> pb.PredictRequest:
     return pb.PredictRequest(model=name, tensor=pb.Tensor(raw=bytes(size)))
 
 
-def answer(one: Asked) -> None:
+def answer(one: Call) -> None:
     one.reply(pb.PredictResponse(model=one.request().model).SerializeToString())
 
 
-def echo(asked: list[Asked]) -> None:
+def echo(calls: list[Call]) -> None:
     """Answer each with the model that it named."""
-    for one in asked:
+    for one in calls:
         answer(one)
 
 
@@ -91,13 +93,13 @@ class Holding:
     """Keeps what is asked, for the test to answer."""
 
     def __init__(self) -> None:
-        self.asked: list[Asked] = []
+        self.calls: list[Call] = []
 
-    def __call__(self, asked: list[Asked]) -> None:
-        self.asked += asked
+    def __call__(self, calls: list[Call]) -> None:
+        self.calls += calls
 
     def names(self) -> list[str]:
-        return [one.request().model for one in self.asked]
+        return [one.request().model for one in self.calls]
 
 
 def test_each_call_gets_its_own_answer_while_grpc_aio_answers_the_rest():
@@ -112,11 +114,11 @@ def test_what_comes_while_the_handler_is_busy_comes_together():
     batches: list[int] = []
     begun, go_on = threading.Event(), threading.Event()
 
-    def handle(asked: list[Asked]) -> None:
-        batches.append(len(asked))
+    def handle(calls: list[Call]) -> None:
+        batches.append(len(calls))
         begun.set()
         assert go_on.wait(20)
-        echo(asked)
+        echo(calls)
 
     with running(handle) as server:
         first = server.stub.Predict.future(named("first"), timeout=20)
@@ -135,10 +137,10 @@ def test_a_flood_is_handed_over_whole():
     """gRPC's core would cancel some of more than 1,000 calls that wait for their turn."""
     begun, go_on = threading.Event(), threading.Event()
 
-    def handle(asked: list[Asked]) -> None:
+    def handle(calls: list[Call]) -> None:
         begun.set()
         assert go_on.wait(20)
-        echo(asked)
+        echo(calls)
 
     with running(handle) as server:
         calls = [server.stub.Predict.future(named("first"), timeout=20)]
@@ -150,8 +152,8 @@ def test_a_flood_is_handed_over_whole():
 
 
 def test_an_error_has_its_code_text_and_details():
-    def refuse(asked: list[Asked]) -> None:
-        asked[0].fail(BadInput("it is wrong: ünlike", reason="WRONG_FORM"))
+    def refuse(calls: list[Call]) -> None:
+        calls[0].fail(BadInput("it is wrong: ünlike", reason="WRONG_FORM"))
 
     with running(refuse) as server, pytest.raises(grpc.RpcError) as caught:
         server.stub.Predict(named("m"), timeout=20)
@@ -160,14 +162,14 @@ def test_an_error_has_its_code_text_and_details():
     assert b"WRONG_FORM" in dict(caught.value.trailing_metadata())["grpc-status-details-bin"]
 
 
-def test_a_handler_that_raises_does_not_stop_the_lane():
-    calls = []
+def test_a_handler_that_raises_does_not_stop_the_transport():
+    times = []
 
-    def once(asked: list[Asked]) -> None:
-        calls.append(1)
-        if len(calls) == 1:
+    def once(calls: list[Call]) -> None:
+        times.append(1)
+        if len(times) == 1:
             raise ValueError("a defect")
-        echo(asked)
+        echo(calls)
 
     with running(once) as server:
         with pytest.raises(grpc.RpcError) as caught:
@@ -178,8 +180,8 @@ def test_a_handler_that_raises_does_not_stop_the_lane():
 
 
 def test_only_the_first_answer_counts():
-    def twice(asked: list[Asked]) -> None:
-        for one in asked:
+    def twice(calls: list[Call]) -> None:
+        for one in calls:
             answer(one)
             one.fail(BadInput("too late"))
 
@@ -211,10 +213,10 @@ def test_a_call_without_a_request_is_told_so():
 
 
 def test_bytes_that_are_no_request_are_an_error_of_the_caller():
-    def handle(asked: list[Asked]) -> None:
+    def handle(calls: list[Call]) -> None:
         with pytest.raises(BadInput) as raised:
-            asked[0].request()
-        asked[0].fail(raised.value)
+            calls[0].request()
+        calls[0].fail(raised.value)
 
     with running(handle) as server:
         call = server.channel.unary_unary(f"/{SERVICE}/Predict")
@@ -235,8 +237,8 @@ def test_compressed_requests_are_read():
 def test_the_handler_learns_that_the_caller_gave_up(how):
     gone = threading.Event()
 
-    def hold(asked: list[Asked]) -> None:
-        asked[0].when_gone(gone.set)
+    def hold(calls: list[Call]) -> None:
+        calls[0].when_gone(gone.set)
 
     with running(hold, grace=0.1) as server:
         call = server.stub.Predict.future(named("m"), timeout=0.3 if how == "deadline" else 20)
@@ -255,8 +257,8 @@ def test_the_deadline_is_known():
             server.stub.Predict.future(named("m"), timeout=7),
             server.stub.Predict.future(named("n")),
         ]
-        until(lambda: 2 == len(holding.asked))
-        deadlines = dict(zip(holding.names(), (one.deadline for one in holding.asked), strict=True))
+        until(lambda: 2 == len(holding.calls))
+        deadlines = dict(zip(holding.names(), (one.deadline for one in holding.calls), strict=True))
         assert begun + 5 < deadlines["m"] < begun + 9
         assert deadlines["n"] > begun + 1e6
         assert not any(call.done() for call in calls)
@@ -267,11 +269,11 @@ def test_stopping_waits_for_calls_in_flight_and_cancels_what_takes_too_long():
     server = Running(holding)
     quick = server.stub.Predict.future(named("quick"), timeout=20)
     slow = server.stub.Predict.future(named("slow"), timeout=20)
-    until(lambda: 2 == len(holding.asked))
-    answering = threading.Timer(
-        0.3, lambda: echo([one for one in holding.asked if one.request().model == "quick"])
+    until(lambda: 2 == len(holding.calls))
+    selection = threading.Timer(
+        0.3, lambda: echo([one for one in holding.calls if one.request().model == "quick"])
     )
-    answering.start()
+    selection.start()
     server.stop(1.0)
     assert "quick" == quick.result().model
     assert slow.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
@@ -327,12 +329,12 @@ def test_a_stream_is_answered_in_order_whatever_is_ready_first():
     holding = Holding()
     with running(holding) as server:
         replies = Replies(server.stub.PredictStream(streamed(5), timeout=20))
-        until(lambda: 5 == len(holding.asked))
-        for one in holding.asked[:0:-1]:
+        until(lambda: 5 == len(holding.calls))
+        for one in holding.calls[:0:-1]:
             answer(one)
         time.sleep(0.2)
         assert [] == replies.names
-        holding.asked[0].fail(BadInput("no", reason="WRONG_FORM"))
+        holding.calls[0].fail(BadInput("no", reason="WRONG_FORM"))
         assert ["WRONG_FORM", "1", "2", "3", "4"] == replies.all()
         assert grpc.StatusCode.OK == replies.code
 
@@ -340,8 +342,8 @@ def test_a_stream_is_answered_in_order_whatever_is_ready_first():
 def test_streams_answered_from_several_threads_lose_nothing():
     with ThreadPoolExecutor(4) as pool:
 
-        def handle(asked: list[Asked]) -> None:
-            for one in asked:
+        def handle(calls: list[Call]) -> None:
+            for one in calls:
                 pool.submit(answer, one)
 
         with running(handle) as server:
@@ -356,13 +358,13 @@ def test_no_more_of_a_stream_is_read_than_is_worked_on():
     holding = Holding()
     with running(holding) as server:
         replies = Replies(server.stub.PredictStream(streamed(2 * WINDOW), timeout=20))
-        until(lambda: WINDOW == len(holding.asked))
+        until(lambda: WINDOW == len(holding.calls))
         time.sleep(0.3)
-        assert WINDOW == len(holding.asked)
-        first, holding.asked = holding.asked, []
+        assert WINDOW == len(holding.calls)
+        first, holding.calls = holding.calls, []
         echo(first)
-        until(lambda: WINDOW == len(holding.asked))
-        echo(holding.asked)
+        until(lambda: WINDOW == len(holding.calls))
+        echo(holding.calls)
         assert [f"{i}" for i in range(2 * WINDOW)] == replies.all()
 
 
@@ -380,12 +382,12 @@ def test_who_works_for_a_stream_learns_that_the_caller_gave_up(when):
     gone = threading.Event()
     with running(holding, grace=0.1) as server:
         call = server.stub.PredictStream(streamed(1), timeout=20)
-        until(lambda: 1 == len(holding.asked))
+        until(lambda: 1 == len(holding.calls))
         if when == "before":
-            holding.asked[0].when_gone(gone.set)
+            holding.calls[0].when_gone(gone.set)
             call.cancel()
         else:
             call.cancel()
             time.sleep(0.3)
-            holding.asked[0].when_gone(gone.set)
+            holding.calls[0].when_gone(gone.set)
         assert gone.wait(10)

@@ -15,7 +15,7 @@ from pushserve_server.deploy.decide import (
     pause_before,
 )
 from pushserve_server.deploy.naming import choose_name, slug
-from pushserve_server.deploy.reconciler import Register, plan
+from pushserve_server.deploy.reconciler import Register, registrations
 from pushserve_server.deploy.register_target import Target, clean_target
 from pushserve_server.errors import BadInput, DeploymentFailed
 
@@ -132,7 +132,7 @@ def test_any_text_becomes_a_name(text, name):
     ],
 )
 def test_reconciling_registers_what_differs(seen, remote, actions):
-    assert actions == plan(seen, remote)
+    assert actions == registrations(seen, remote)
 
 
 def target(**changes):

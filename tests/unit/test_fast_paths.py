@@ -1,4 +1,4 @@
-"""Walks give scikit-learn's own bits, and leave to it what it refuses."""
+"""Fast paths give scikit-learn's own bits, and leave to it what it refuses."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from pushserve_runtime.frames import Array
 from pushserve_runtime.job_spec import Declared
 from pushserve_runtime.signature import DType, Layout
 from pushserve_sandbox.fast_paths import joined_trees
-from pushserve_sandbox.fast_paths.pipelines import walks_of
-from pushserve_sandbox.fast_paths.select import walked, walked_again
+from pushserve_sandbox.fast_paths.pipelines import fast_paths_of
+from pushserve_sandbox.fast_paths.select import with_chosen, with_first_equal
 from pushserve_sandbox.inspection.estimator import inspect_estimator
-from pushserve_sandbox.prediction.fast_path import ONE_PASS, WALKED
+from pushserve_sandbox.prediction.fast_path import ONE_PASS, TREE_BY_TREE
 from pushserve_sandbox.prediction.model_outputs import quiet
 from pushserve_sandbox.prediction.row_arrays import arrays_of
 
@@ -65,8 +65,8 @@ def request(rows) -> list[Array]:
 
 
 def chosen(estimator):
-    """The predictor with the walk that was chosen, how it walks, and on how many rows."""
-    return walked(estimator, inspect_estimator(estimator, Declared(), []), [])
+    """The predictor with the fast path that was chosen, which that is, and on how many rows."""
+    return with_first_equal(estimator, inspect_estimator(estimator, Declared(), []), [])
 
 
 FORESTS = {
@@ -100,26 +100,29 @@ def test_trees_have_the_same_bits_on_their_thresholds(name, rows):
     values = values if len(values) else np.arange(9.0)
     shape = (rows, estimator.n_features_in_)
     data = np.random.default_rng(rows).choice(values, shape)
-    walk = next(walks_of(estimator))
+    fast_path = next(fast_paths_of(estimator))
 
-    found = walk.start(data)
+    found = fast_path.start(data)
 
-    assert WALKED == walk.how
-    main = next(iter(walk.outputs))
-    assert estimator.predict(data).tobytes() == walk.outputs[main](found).tobytes()
-    if "probabilities" in walk.outputs:
+    assert TREE_BY_TREE == fast_path.how
+    main = next(iter(fast_path.outputs))
+    assert estimator.predict(data).tobytes() == fast_path.outputs[main](found).tobytes()
+    if "probabilities" in fast_path.outputs:
         expected = estimator.predict_proba(data)
-        assert expected.tobytes() == walk.outputs["probabilities"](found).tobytes()
+        assert expected.tobytes() == fast_path.outputs["probabilities"](found).tobytes()
 
 
 @pytest.mark.parametrize(
     ("how", "fit"),
     [
-        (WALKED, lambda: make_pipeline(StandardScaler(), FORESTS["forest"]()).fit(X.round(), Y)),
-        (WALKED, lambda: RandomForestClassifier(20, random_state=0).fit(HOLES, Y)),
-        (WALKED, lambda: HistGradientBoostingClassifier(max_iter=20).fit(HOLES, Y)),
-        (WALKED, lambda: HistGradientBoostingClassifier(max_iter=9).fit(IRIS, NAMES)),
-        (WALKED, lambda: HistGradientBoostingRegressor(loss="gamma").fit(SUGAR, TARGET)),
+        (
+            TREE_BY_TREE,
+            lambda: make_pipeline(StandardScaler(), FORESTS["forest"]()).fit(X.round(), Y),
+        ),
+        (TREE_BY_TREE, lambda: RandomForestClassifier(20, random_state=0).fit(HOLES, Y)),
+        (TREE_BY_TREE, lambda: HistGradientBoostingClassifier(max_iter=20).fit(HOLES, Y)),
+        (TREE_BY_TREE, lambda: HistGradientBoostingClassifier(max_iter=9).fit(IRIS, NAMES)),
+        (TREE_BY_TREE, lambda: HistGradientBoostingRegressor(loss="gamma").fit(SUGAR, TARGET)),
         (PRODUCT, lambda: LogisticRegression(max_iter=9999).fit(X, Y > 0)),
         (PRODUCT, lambda: make_pipeline(StandardScaler(), LogisticRegression()).fit(IRIS, NAMES)),
         (
@@ -140,7 +143,7 @@ def test_trees_have_the_same_bits_on_their_thresholds(name, rows):
         ),
         (SHARED, lambda: make_pipeline(PCA(2), KNeighborsClassifier()).fit(IRIS, KIND)),
         (
-            WALKED,
+            TREE_BY_TREE,
             lambda: GridSearchCV(
                 RandomForestClassifier(5, random_state=0), {"max_depth": [2, 3]}
             ).fit(IRIS, KIND),
@@ -149,7 +152,7 @@ def test_trees_have_the_same_bits_on_their_thresholds(name, rows):
         ("", lambda: StandardScaler().fit(IRIS)),
     ],
 )
-def test_chosen_walk(how, fit):
+def test_chosen_fast_path(how, fit):
     """The fastest that is known, on a thousand rows or more, and with the estimator's bits."""
     estimator = fit()
     predictor, got, rows = chosen(estimator)
@@ -180,7 +183,7 @@ def test_what_scikit_learn_refuses_is_refused(bad, place):
     data = X[:1].copy() if place == "alone" else X[:70].copy()
     data[-1, 5] = bad
 
-    assert WALKED == how
+    assert TREE_BY_TREE == how
     with pytest.raises(ValueError, match="infinity"), quiet():
         predictor.predict(request(data), ["label", "probabilities"])
 
@@ -218,13 +221,14 @@ def test_infinity_is_not_imputed_away():
 
 def test_missing_values_take_the_trees_own_way():
     forest = RandomForestClassifier(20, random_state=0).fit(HOLES, Y)
-    walk = next(walks_of(forest))
+    fast_path = next(fast_paths_of(forest))
 
-    found = walk.start(HOLES[:60])
+    found = fast_path.start(HOLES[:60])
 
     assert np.isnan(HOLES[:60]).any()
     assert (
-        forest.predict_proba(HOLES[:60]).tobytes() == walk.outputs["probabilities"](found).tobytes()
+        forest.predict_proba(HOLES[:60]).tobytes()
+        == fast_path.outputs["probabilities"](found).tobytes()
     )
 
 
@@ -252,7 +256,7 @@ def test_walk_that_differs_in_one_bit_is_not_taken(monkeypatch):
     )
 
     predictor, how, _ = chosen(forest)
-    again = walked_again(forest, own, [], WALKED)
+    again = with_chosen(forest, own, [], TREE_BY_TREE)
 
     assert ONE_PASS == how
     assert own is again
@@ -266,11 +270,13 @@ def test_forest_that_is_too_large_to_join(monkeypatch):
     monkeypatch.setattr(joined_trees, "_NODES_LIMIT", 10)
     monkeypatch.setattr(joined_trees, "join", None)
     forest = FORESTS["forest"]()
-    walk = next(walks_of(forest))
+    fast_path = next(fast_paths_of(forest))
 
-    found = walk.start(X[:3])
+    found = fast_path.start(X[:3])
 
-    assert forest.predict_proba(X[:3]).tobytes() == walk.outputs["probabilities"](found).tobytes()
+    assert (
+        forest.predict_proba(X[:3]).tobytes() == fast_path.outputs["probabilities"](found).tobytes()
+    )
 
 
 def test_tables_share_their_transformers():
@@ -296,18 +302,18 @@ def test_report_says_how_it_is_walked(folder):
     """The worker is told by it."""
     result = folder.build(FORESTS["forest"](), engine="worker")
 
-    assert WALKED == result["report"]["walk"]
+    assert TREE_BY_TREE == result["report"]["fast_path"]
     assert re.search(
-        r"; walked tree by tree, bit-equal on \d,\d{3} trial rows$",
+        r"; tree by tree, bit-equal on \d,\d{3} trial rows$",
         result["report"]["engine_reason"],
     )
 
 
-def test_worker_walks(folder, start_worker):
+def test_worker_fast_paths(folder, start_worker):
     """Both with and without being told; the answers are the estimator's."""
     forest = FORESTS["forest"]()
     built = folder.build(forest, engine="worker")
-    told = folder.spec(signature=built["signature"], walk=built["report"]["walk"])
+    told = folder.spec(signature=built["signature"], fast_path=built["report"]["fast_path"])
     for spec in (told, folder.spec()):
         client = start_worker(spec).client()
         client.send(1, request(X[:40]), 3)
@@ -323,9 +329,9 @@ def test_worker_takes_what_the_build_has_chosen():
     forest = FORESTS["forest"]()
     own = inspect_estimator(forest, Declared(), [])
 
-    assert walked_again(forest, own, [], WALKED) is not own
-    assert walked_again(forest, own, [], "") is own
-    assert walked_again(forest, own, [], "a way that is not known any more") is own
+    assert with_chosen(forest, own, [], TREE_BY_TREE) is not own
+    assert with_chosen(forest, own, [], "") is own
+    assert with_chosen(forest, own, [], "a way that is not known any more") is own
 
 
 def test_transformer_that_writes_into_its_input():

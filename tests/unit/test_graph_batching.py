@@ -8,9 +8,9 @@ import pytest
 from pushserve_runtime.frames import Array
 from pushserve_runtime.signature import DType, Feature, Layout, OutputSpec, Signature
 from pushserve_server.errors import BadInput, ModelFailed
-from pushserve_server.serve.codec.decoding import Decoder, Request
-from pushserve_server.serve.codec.output_selection import Answering, plan_outputs
-from pushserve_server.serve.engines.graph_batching import Inline, answer_together
+from pushserve_server.serve.codec.decoding import DecodedRequest, Decoder
+from pushserve_server.serve.codec.output_selection import OutputSelection, plan_outputs
+from pushserve_server.serve.engines.graph_batching import Inline, run_batch
 
 SIGNATURE = Signature(
     Layout.MATRIX,
@@ -21,14 +21,14 @@ SIGNATURE = Signature(
 DECODER = Decoder(SIGNATURE, 100)
 
 
-def request(*values: float) -> Request:
+def request(*values: float) -> DecodedRequest:
     """Give rows as they come from a client that packs doubles."""
     made = DECODER.from_raw(np.array(values, float).tobytes(), [len(values), 1])
     assert made is not None
     return made
 
 
-def decoded(*values: float) -> Request:
+def decoded(*values: float) -> DecodedRequest:
     """Give rows as they come from any other client."""
     return DECODER.from_tensor(np.array(values, float), [])
 
@@ -46,11 +46,11 @@ class Lists:
         ]
 
 
-def answering(*names: str) -> Answering:
-    return Answering(plan_outputs(SIGNATURE, names), Lists())
+def selection(*names: str) -> OutputSelection:
+    return OutputSelection(plan_outputs(SIGNATURE, names), Lists())
 
 
-BOTH = answering()
+BOTH = selection()
 
 
 class Graph:
@@ -83,11 +83,11 @@ class Caller:
 
 
 def call_all(
-    graph: Graph, *requests: Request, most_rows: int = 100, way: Answering = BOTH
+    graph: Graph, *requests: DecodedRequest, most_rows: int = 100, way: OutputSelection = BOTH
 ) -> list[list | Exception | None]:
     """Ask for all of them; give what each is answered, or what it failed with."""
     callers = [Caller() for _ in requests]
-    answer_together(Inline(graph, most_rows), list(zip(requests, callers, strict=True)), way)
+    run_batch(Inline(graph, most_rows), list(zip(requests, callers, strict=True)), way)
     return [caller.got for caller in callers]
 
 
@@ -111,7 +111,7 @@ def test_both_forms_run_as_one():
 
 
 def test_outputs_come_in_the_order_asked_for():
-    answers = call_all(Graph(), request(1), request(2), way=answering("whole", "double"))
+    answers = call_all(Graph(), request(1), request(2), way=selection("whole", "double"))
     assert [[[1], [2]], [[2], [4]]] == answers
 
 

@@ -6,11 +6,10 @@ import sys
 
 import pytest
 
+from pushserve_server.domain.loading_rules import PreloadRule, Use, evictions, preloads
 from pushserve_server.domain.records import ModelRoutes, Route
-from pushserve_server.serve.models.memory import Use, victims
-from pushserve_server.serve.models.preload import PreloadRule, preloads
 from pushserve_server.workers.planner import within
-from pushserve_server.workers.pool import Plan
+from pushserve_server.workers.pool import SlotChanges
 from pushserve_server.workers.process_memory import Footprints
 
 OLD, MIDDLE, NEW = Use(1, 40, 1.0), Use(2, 40, 2.0), Use(3, 40, 3.0)
@@ -33,7 +32,7 @@ OLD, MIDDLE, NEW = Use(1, 40, 1.0), Use(2, 40, 2.0), Use(3, 40, 3.0)
     ],
 )
 def test_those_not_called_for_longest_make_room(uses, limit, gone):
-    assert gone == victims(uses, limit)
+    assert gone == evictions(uses, limit)
 
 
 MAIN = "refs/heads/main"
@@ -74,12 +73,12 @@ def test_the_first_models_of_the_first_pattern_are_loaded_first(patterns, limit,
 )
 def test_workers_wait_for_room_but_for_those_being_deployed(wanted, fixed, taken, opened):
     """Each takes 40 of 100."""
-    planned = within(Plan(wanted, (7,)), fixed, taken, 100, lambda _: 40)
-    assert Plan(opened, (7,)) == planned
+    planned = within(SlotChanges(wanted, (7,)), fixed, taken, 100, lambda _: 40)
+    assert SlotChanges(opened, (7,)) == planned
 
 
 def test_one_that_is_larger_than_all_memory_runs_alone():
-    assert (1,) == within(Plan((1, 2), ()), (), 0, 100, lambda _: 400).open
+    assert (1,) == within(SlotChanges((1, 2), ()), (), 0, 100, lambda _: 400).open
 
 
 def test_a_worker_that_was_measured_is_remembered_and_others_are_guessed_by_it():
@@ -99,7 +98,7 @@ def test_a_worker_that_was_measured_is_remembered_and_others_are_guessed_by_it()
 HOLD_AND_GIVE_BACK = """
 import os
 import numpy as np
-from pushserve_server.serve.models.memory import allocated, give_back
+from pushserve_server.serve.malloc import allocated, give_back
 
 def resident():
     with open("/proc/self/statm") as file:

@@ -6,12 +6,12 @@ import time
 import numpy as np
 
 from pushserve.v1 import model_service_pb2 as pb
-from pushserve_server.api.predict_dispatch import Predicting
+from pushserve_server.api.predict_dispatch import PredictDispatcher
 from pushserve_server.errors import BadInput, DeadlineExceeded, NotFound, Overloaded
 from tests.fixtures.registry import sha
 
 
-class Asking:
+class FakeCall:
     """One request, and what it was answered."""
 
     def __init__(self, *values: float, model: str = "m0000", left: float = 60, **more) -> None:
@@ -42,9 +42,9 @@ class Asking:
         return list(self.got.outputs[0].doubles.values)
 
 
-async def answered(*asked: Asking) -> None:
+async def answered(*calls: FakeCall) -> None:
     async with asyncio.timeout(20):
-        while any(one.got is None for one in asked):  # noqa: ASYNC110
+        while any(one.got is None for one in calls):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
@@ -53,25 +53,29 @@ def run_with(many, story, most: int = 100) -> None:
     many.add(2)
 
     async def main() -> None:
-        async with many.catalogue() as catalogue:
-            await catalogue.wait_for_route("m0000")
-            await story(Predicting(catalogue, most))
+        async with many.model_table() as model_table:
+            await model_table.wait_for_route("m0000")
+            await story(PredictDispatcher(model_table, most))
 
     asyncio.run(main())
 
 
 def test_what_is_loaded_and_small_is_answered_before_the_call_returns(many):
     async def story(predicting):
-        asked = [Asking(1, 2), Asking(3, 4, 5, 6), Asking(7, 8)]
-        predicting(asked)
-        assert [[2, 4], [6, 8, 10, 12], [14, 16]] == [one.doubled for one in asked]
+        calls = [FakeCall(1, 2), FakeCall(3, 4, 5, 6), FakeCall(7, 8)]
+        predicting(calls)
+        assert [[2, 4], [6, 8, 10, 12], [14, 16]] == [one.doubled for one in calls]
 
     run_with(many, story)
 
 
 def test_what_has_to_be_loaded_first_is_answered_by_the_event_loop(many):
     async def story(predicting):
-        first, other, by_number = Asking(1, 2), Asking(3, 4, model="m0001"), Asking(5, 6, version=1)
+        first, other, by_number = (
+            FakeCall(1, 2),
+            FakeCall(3, 4, model="m0001"),
+            FakeCall(5, 6, version=1),
+        )
         await asyncio.to_thread(predicting, [other, first, by_number])
         assert [2, 4] == first.doubled
         await answered(other, by_number)
@@ -84,7 +88,7 @@ def test_what_has_to_be_loaded_first_is_answered_by_the_event_loop(many):
 def test_a_version_asked_for_before_is_answered_at_once(many):
     async def story(predicting):
         for target in ({"version": 1}, {"commit": sha("a")[:9]}):
-            first, second = Asking(1, 2, **target), Asking(3, 4, **target)
+            first, second = FakeCall(1, 2, **target), FakeCall(3, 4, **target)
             predicting([first])
             await answered(first)
             predicting([second])
@@ -95,11 +99,11 @@ def test_a_version_asked_for_before_is_answered_at_once(many):
 
 def test_what_takes_long_to_decode_holds_up_nobody(many):
     async def story(predicting):
-        large = Asking(1, 2)
+        large = FakeCall(1, 2)
         large._request.ClearField("tensor")
         large._request.rows.add().update({"x1": 1, "x2": 2})
         large.size = 10**6
-        small = Asking(3, 4)
+        small = FakeCall(3, 4)
         predicting([large, small])
         assert large.got is None
         assert [6, 8] == small.doubled
@@ -111,43 +115,43 @@ def test_what_takes_long_to_decode_holds_up_nobody(many):
 
 def test_each_bad_request_fails_alone(many):
     async def story(predicting):
-        asked = [
-            Asking(1, 2),
-            Asking(1, 2, model="nobody"),
-            Asking(float("nan"), 1),
-            Asking(1, 2, 3),
-            Asking(1, 2, outputs=["nothing"]),
-            Asking(1, 2, left=-1),
-            Asking(3, 4),
+        calls = [
+            FakeCall(1, 2),
+            FakeCall(1, 2, model="nobody"),
+            FakeCall(float("nan"), 1),
+            FakeCall(1, 2, 3),
+            FakeCall(1, 2, outputs=["nothing"]),
+            FakeCall(1, 2, left=-1),
+            FakeCall(3, 4),
         ]
-        predicting(asked)
-        assert [[2, 4], [6, 8]] == [asked[0].doubled, asked[-1].doubled]
+        predicting(calls)
+        assert [[2, 4], [6, 8]] == [calls[0].doubled, calls[-1].doubled]
         kinds = [NotFound, BadInput, BadInput, BadInput, DeadlineExceeded]
-        assert kinds == [type(one.got) for one in asked[1:-1]]
+        assert kinds == [type(one.got) for one in calls[1:-1]]
 
     run_with(many, story)
 
 
 def test_more_than_the_limit_is_refused_and_the_rest_is_answered(many):
     async def story(predicting):
-        asked = [Asking(i, i) for i in range(10)]
-        predicting(asked)
-        assert [[2 * i, 2 * i] for i in range(3)] == [one.doubled for one in asked[:3]]
-        assert [Overloaded] * 7 == [type(one.got) for one in asked[3:]]
-        assert asked[3].got.retry_after > 0
+        calls = [FakeCall(i, i) for i in range(10)]
+        predicting(calls)
+        assert [[2 * i, 2 * i] for i in range(3)] == [one.doubled for one in calls[:3]]
+        assert [Overloaded] * 7 == [type(one.got) for one in calls[3:]]
+        assert calls[3].got.retry_after > 0
 
     run_with(many, story, most=3)
 
 
 def test_what_the_event_loop_works_on_counts_until_it_has_ended(many):
     async def story(predicting):
-        slow = [Asking(1, 2, model="m0001"), Asking(1, 2, model="m0001")]
+        slow = [FakeCall(1, 2, model="m0001"), FakeCall(1, 2, model="m0001")]
         predicting(slow)
-        refused = Asking(1, 2)
+        refused = FakeCall(1, 2)
         predicting([refused])
         assert isinstance(refused.got, Overloaded)
         await answered(*slow)
-        let_in = Asking(1, 2)
+        let_in = FakeCall(1, 2)
         predicting([let_in])
         assert [2, 4] == let_in.doubled
 
@@ -156,17 +160,17 @@ def test_what_the_event_loop_works_on_counts_until_it_has_ended(many):
 
 def test_who_gives_up_is_not_worked_for(many):
     async def story(predicting):
-        predicting._catalogue.route("m0000").engine.gate = gate = asyncio.Event()
-        asked = Asking(*range(18))  # by version: the event loop's
-        asked._request.version = 1
-        predicting([asked])
+        predicting._model_table.route("m0000").engine.gate = gate = asyncio.Event()
+        calls = FakeCall(*range(18))  # by version: the event loop's
+        calls._request.version = 1
+        predicting([calls])
         async with asyncio.timeout(10):
-            while asked.gone is None:  # noqa: ASYNC110
+            while calls.gone is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        assert asked.got is None
-        asked.gone()
-        await answered(asked)
-        assert isinstance(asked.got, DeadlineExceeded)
+        assert calls.got is None
+        calls.gone()
+        await answered(calls)
+        assert isinstance(calls.got, DeadlineExceeded)
         assert not predicting._awaited
         gate.set()
 
@@ -175,12 +179,12 @@ def test_who_gives_up_is_not_worked_for(many):
 
 def test_closing_ends_what_is_still_worked_on(many):
     async def story(predicting):
-        predicting._catalogue.route("m0000").engine.gate = asyncio.Event()
-        asked = Asking(1, 2, version=1)
-        predicting([asked])
+        predicting._model_table.route("m0000").engine.gate = asyncio.Event()
+        calls = FakeCall(1, 2, version=1)
+        predicting([calls])
         await asyncio.sleep(0.1)
-        assert asked.got is None
+        assert calls.got is None
         await predicting.close()
-        assert isinstance(asked.got, DeadlineExceeded)
+        assert isinstance(calls.got, DeadlineExceeded)
 
     run_with(many, story)

@@ -147,8 +147,8 @@ def test_a_bare_commit_moves_no_ref_and_stays_for_a_while(steps):
     steps.live(A, "")
     version = steps.registry.find_built("iris", A)
     assert () == steps.registry.get_model("iris").refs
-    assert {version.id} == steps.registry.snapshot(at(59), 60).wanted
-    assert set() == steps.registry.snapshot(at(60), 60).wanted
+    assert {version.id} == steps.registry.snapshot(at(59), 60).in_use
+    assert set() == steps.registry.snapshot(at(60), 60).in_use
 
 
 def test_a_ref_that_is_gone_from_the_remote_is_retired(steps):

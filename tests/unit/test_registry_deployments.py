@@ -96,7 +96,7 @@ def test_a_superseded_one_is_loaded_no_more(steps):
     before = steps.registry.snapshot(NOON, 60)
     steps.register(B)
     after = steps.registry.snapshot(NOON, 60)
-    assert ({version.id}, set()) == (before.wanted, after.wanted)
+    assert ({version.id}, set()) == (before.in_use, after.in_use)
     assert before.generation < after.generation
     assert loading.commit == A
 

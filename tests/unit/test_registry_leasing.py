@@ -70,7 +70,7 @@ def test_one_that_was_taken_again_while_loading_stays_loaded(steps):
     version = steps.registry.find_built("iris", A)
     again = steps.take("second", at(60))
     assert (taken.id, 1) == (again.id, again.version)
-    assert {version.id} == steps.registry.snapshot(NOON, 60).wanted
+    assert {version.id} == steps.registry.snapshot(NOON, 60).in_use
 
 
 def test_one_that_was_taken_again_while_activating_goes_on_from_there(steps):
@@ -132,7 +132,7 @@ def test_another_commit_lets_go_of_the_version(steps):
     again = steps.take("second", at(60))
     moved = steps.advance(again, S.FETCHING, "second", commit=B)
     assert (B, None) == (moved.commit, moved.version)
-    assert set() == steps.registry.snapshot(NOON, 60).wanted
+    assert set() == steps.registry.snapshot(NOON, 60).in_use
 
 
 @pytest.mark.parametrize("before", S)

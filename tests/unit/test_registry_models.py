@@ -171,13 +171,13 @@ def test_a_deleted_model_is_gone_with_all_but_its_history(steps):
     steps.registry.pin("iris", "dev", number=1, commit=None, now=NOON)
     other = steps.live(A, path="two", model="rose")
     versions = [version.id for version in steps.registry.versions("iris")]
-    steps.registry.demand([versions[0]], NOON)
+    steps.registry.keep_alive([versions[0]], NOON)
     assert [MAIN, DEV] == steps.registry.delete("iris", "", NOON)
     with pytest.raises(NotFound):
         steps.registry.get_model("iris")
     snapshot = steps.registry.snapshot(NOON, 60)
     assert ["rose"] == [model.name for model in snapshot.models]
-    assert {steps.registry.find_built("rose", A).id} == snapshot.wanted
+    assert {steps.registry.find_built("rose", A).id} == snapshot.in_use
     assert {} == steps.registry.versions_by_id(versions)
     assert DeploymentState.READY is steps.registry.get_deployment(live.name).state
     assert not steps.register_told(A, path="two")[1]

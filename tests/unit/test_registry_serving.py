@@ -18,7 +18,7 @@ def test_a_snapshot_says_where_refs_lead(steps):
     (model,) = snapshot.models
     assert ("iris", MAIN) == (model.name, model.default_ref)
     assert [(MAIN, first), (DEV, second)] == [(r.ref, r.version_id) for r in model.routes]
-    assert {first, second} == snapshot.wanted
+    assert {first, second} == snapshot.in_use
     assert steps.registry.generation() == snapshot.generation
 
 
@@ -30,10 +30,10 @@ def test_a_version_is_wanted_from_loading_on(steps):
     taken = steps.loading(B)
     new = steps.registry.find_built("iris", B).id
     assert before < steps.registry.generation()
-    assert {old, new} == steps.registry.snapshot(NOON, 60).wanted
+    assert {old, new} == steps.registry.snapshot(NOON, 60).in_use
     steps.registry.activate(taken.id, "me", NOON)
     steps.registry.finish(taken.id, "me", "", NOON)
-    assert {new} == steps.registry.snapshot(NOON, 60).wanted
+    assert {new} == steps.registry.snapshot(NOON, 60).in_use
 
 
 def test_a_failed_load_is_wanted_no_more(steps):
@@ -42,7 +42,7 @@ def test_a_failed_load_is_wanted_no_more(steps):
     failure = Failure("LOAD_FAILED", DeploymentState.LOADING, "x", "y")
     steps.registry.fail(taken.id, "me", failure, NOON)
     assert before < steps.registry.generation()
-    assert set() == steps.registry.snapshot(NOON, 60).wanted
+    assert set() == steps.registry.snapshot(NOON, 60).in_use
 
 
 def test_steps_that_matter_to_nobody_who_serves_do_not_count(steps):
@@ -62,69 +62,69 @@ def test_a_call_by_number_keeps_its_version(steps):
     old = steps.registry.find_built("iris", A).id
     steps.live(B)
     before = steps.registry.generation()
-    steps.registry.demand([old], NOON)
+    steps.registry.keep_alive([old], NOON)
     after = steps.registry.generation()
     assert before < after
-    assert old in steps.registry.snapshot(at(59), 60).wanted
-    steps.registry.demand([old], at(30))
+    assert old in steps.registry.snapshot(at(59), 60).in_use
+    steps.registry.keep_alive([old], at(30))
     assert after == steps.registry.generation()
-    assert old in steps.registry.snapshot(at(89), 60).wanted
-    assert old not in steps.registry.snapshot(at(90), 60).wanted
+    assert old in steps.registry.snapshot(at(89), 60).in_use
+    assert old not in steps.registry.snapshot(at(90), 60).in_use
     assert after < steps.registry.generation()
 
 
-def test_a_demand_by_a_ref_counts_while_the_ref_leads_there(steps):
+def test_a_keep_alive_by_a_ref_counts_while_the_ref_leads_there(steps):
     steps.live(A)
     version = steps.registry.find_built("iris", A).id
-    steps.registry.demand([version], NOON, by_ref=True)
-    assert 0 == steps.registry.expire_demands(at(600), 60)
-    assert {version} == steps.registry.snapshot(at(600), 60).demanded
+    steps.registry.keep_alive([version], NOON, by_ref=True)
+    assert 0 == steps.registry.expire_keep_alives(at(600), 60)
+    assert {version} == steps.registry.snapshot(at(600), 60).kept_alive
     steps.live(B)
-    assert version not in steps.registry.snapshot(NOON, 60).wanted
-    steps.registry.demand([version], NOON)
-    assert {version} == steps.registry.snapshot(NOON, 60).demanded & {version}
+    assert version not in steps.registry.snapshot(NOON, 60).in_use
+    steps.registry.keep_alive([version], NOON)
+    assert {version} == steps.registry.snapshot(NOON, 60).kept_alive & {version}
 
 
-def test_a_replica_that_starts_forgets_old_demands_of_refs(steps):
+def test_a_replica_that_starts_forgets_old_keep_alives_of_refs(steps):
     steps.live(A)
-    steps.registry.demand([steps.registry.find_built("iris", A).id], NOON, by_ref=True)
-    assert 0 == steps.registry.expire_demands(at(59), 60, all_refs=True)
-    assert 1 == steps.registry.expire_demands(at(60), 60, all_refs=True)
+    steps.registry.keep_alive([steps.registry.find_built("iris", A).id], NOON, by_ref=True)
+    assert 0 == steps.registry.expire_keep_alives(at(59), 60, all_refs=True)
+    assert 1 == steps.registry.expire_keep_alives(at(60), 60, all_refs=True)
 
 
-def test_a_demand_that_is_withdrawn_is_made_anew_by_the_next_call(steps):
+def test_a_keep_alive_that_is_withdrawn_is_made_anew_by_the_next_call(steps):
     steps.live(A)
     version = steps.registry.find_built("iris", A).id
     seen = []
     for _ in range(2):
-        steps.registry.demand([version], at(3), by_ref=True)
-        assert {version: at(3)} == steps.registry.demands()
+        steps.registry.keep_alive([version], at(3), by_ref=True)
+        assert {version: at(3)} == steps.registry.keep_alives()
         seen.append(steps.registry.generation())
-        steps.registry.withdraw_demands([version])
-        assert set() == steps.registry.snapshot(NOON, 60).demanded
+        steps.registry.withdraw_keep_alives([version])
+        assert set() == steps.registry.snapshot(NOON, 60).kept_alive
         seen.append(steps.registry.generation())
     assert sorted(set(seen)) == seen
 
 
-def test_a_worker_version_that_goes_live_is_demanded_and_a_graph_is_not(steps):
+def test_a_worker_version_that_goes_live_is_kept_alive_and_a_graph_is_not(steps):
     """Frontends decide by themselves which graphs to keep."""
     steps.live(A, engine=EngineName.WORKER)
     worker = steps.registry.find_built("iris", A).id
-    assert {worker} == steps.registry.snapshot(NOON, 60).demanded
+    assert {worker} == steps.registry.snapshot(NOON, 60).kept_alive
     steps.live(B, engine=EngineName.ONNX)
-    assert set() == steps.registry.snapshot(NOON, 60).demanded
+    assert set() == steps.registry.snapshot(NOON, 60).kept_alive
 
 
-def test_a_demand_for_what_is_gone_is_passed_over(registry):
-    registry.demand([7], NOON)
-    assert set() == registry.snapshot(NOON, 60).wanted
+def test_a_keep_alive_for_what_is_gone_is_passed_over(registry):
+    registry.keep_alive([7], NOON)
+    assert set() == registry.snapshot(NOON, 60).in_use
 
 
-def test_old_demands_are_counted_when_they_go(steps):
+def test_old_keep_alives_are_counted_when_they_go(steps):
     steps.live(A, "")
-    assert 0 == steps.registry.expire_demands(at(59), 60)
-    assert 1 == steps.registry.expire_demands(at(60), 60)
-    assert 0 == steps.registry.expire_demands(at(60), 60)
+    assert 0 == steps.registry.expire_keep_alives(at(59), 60)
+    assert 1 == steps.registry.expire_keep_alives(at(60), 60)
+    assert 0 == steps.registry.expire_keep_alives(at(60), 60)
 
 
 def test_many_versions_are_read_by_their_ids(steps):

@@ -3,16 +3,16 @@
 import pytest
 
 from pushserve_server.errors import Overloaded
-from pushserve_server.serve.wait_limit import Pace
+from pushserve_server.serve.wait_limit import WaitLimiter
 
 
-def paced(ended: int, seconds: float, longest: float = 2.0) -> Pace:
+def paced(ended: int, seconds: float, longest: float = 2.0) -> WaitLimiter:
     """Give the pace of a version of which so many calls ended in so many seconds."""
-    pace = Pace(longest)
-    pace.begin(10.0)
-    pace.ended += ended
-    pace.check(0, 10.0 + seconds)
-    return pace
+    limiter = WaitLimiter(longest)
+    limiter.begin(10.0)
+    limiter.ended += ended
+    limiter.check(0, 10.0 + seconds)
+    return limiter
 
 
 @pytest.mark.parametrize(
@@ -26,42 +26,42 @@ def paced(ended: int, seconds: float, longest: float = 2.0) -> Pace:
     ],
 )
 def test_by_how_fast_calls_end(ended, seconds, in_flight, lets_in):
-    pace = paced(ended, seconds)
+    limiter = paced(ended, seconds)
     if lets_in:
-        pace.check(in_flight, 11.1)
+        limiter.check(in_flight, 11.1)
         return
     with pytest.raises(Overloaded) as caught:
-        pace.check(in_flight, 11.1)
+        limiter.check(in_flight, 11.1)
     assert in_flight / (ended / seconds) - 2.0 == pytest.approx(
         max(caught.value.retry_after, 0.0), abs=0.1
     )
 
 
 def test_nothing_is_refused_before_the_pace_is_known():
-    pace = Pace(0.001)
-    pace.begin(0.0)
-    pace.check(1000, 100.0)
-    pace.ended += 1
-    pace.check(1000, 0.1)  # too soon to tell
+    limiter = WaitLimiter(0.001)
+    limiter.begin(0.0)
+    limiter.check(1000, 100.0)
+    limiter.ended += 1
+    limiter.check(1000, 0.1)  # too soon to tell
     with pytest.raises(Overloaded):
-        pace.check(1000, 100.0)
+        limiter.check(1000, 100.0)
 
 
 def test_idle_time_does_not_count():
     """Calls that come once a minute say nothing of how fast they are."""
-    pace = Pace(2.0)
-    pace.begin(0.0)
-    pace.ended += 1
-    pace.begin(60.0)
-    pace.ended += 100
-    pace.check(200, 61.0)
+    limiter = WaitLimiter(2.0)
+    limiter.begin(0.0)
+    limiter.ended += 1
+    limiter.begin(60.0)
+    limiter.ended += 100
+    limiter.check(200, 61.0)
     with pytest.raises(Overloaded):
-        pace.check(201, 61.0)
+        limiter.check(201, 61.0)
 
 
 def test_a_version_that_got_faster_is_known_to_be():
-    pace = paced(10, 1.0)
+    limiter = paced(10, 1.0)
     with pytest.raises(Overloaded):
-        pace.check(100, 11.1)
-    pace.ended += 1000
-    pace.check(100, 12.0)
+        limiter.check(100, 11.1)
+    limiter.ended += 1000
+    limiter.check(100, 12.0)

@@ -4,70 +4,70 @@ import socket
 
 import pytest
 
-from pushserve_server.wakeups import Hints, wait
+from pushserve_server.wakeups import Wakeups, wait
 
 
 def test_everyone_who_listens_is_woken(tmp_path):
-    hints = Hints(tmp_path)
-    with hints.listening("a") as first, hints.listening("b") as second:
-        hints.wake()
+    wakeups = Wakeups(tmp_path)
+    with wakeups.listening("a") as first, wakeups.listening("b") as second:
+        wakeups.wake()
         assert (True, True) == (wait(first, 5), wait(second, 5))
 
 
 def test_hints_that_came_together_count_once(tmp_path):
-    hints = Hints(tmp_path)
-    with hints.listening("a") as listener:
+    wakeups = Wakeups(tmp_path)
+    with wakeups.listening("a") as listener:
         for _ in range(5):
-            hints.wake()
+            wakeups.wake()
         assert (True, False) == (wait(listener, 5), wait(listener, 0))
 
 
 def test_waking_before_anyone_listened_does_nothing(tmp_path):
-    Hints(tmp_path).wake()
+    Wakeups(tmp_path).wake()
     assert [] == list(tmp_path.iterdir())
 
 
 def test_a_dead_listener_is_removed_and_disturbs_nobody(tmp_path):
-    hints = Hints(tmp_path)
-    hints.listen("dead").close()
-    with hints.listening("alive") as listener:
-        hints.wake()
+    wakeups = Wakeups(tmp_path)
+    wakeups.listen("dead").close()
+    with wakeups.listening("alive") as listener:
+        wakeups.wake()
         assert wait(listener, 5)
         assert ["alive.hint"] == [p.name for p in (tmp_path / "hints").iterdir()]
 
 
 def test_a_name_can_be_taken_again_after_a_crash(tmp_path):
-    hints = Hints(tmp_path)
-    hints.listen("a").close()
-    with hints.listening("a") as listener:
-        hints.wake()
+    wakeups = Wakeups(tmp_path)
+    wakeups.listen("a").close()
+    with wakeups.listening("a") as listener:
+        wakeups.wake()
         assert wait(listener, 5)
 
 
 def test_a_full_queue_does_not_block(tmp_path):
-    hints = Hints(tmp_path)
-    with hints.listening("a") as listener:
+    wakeups = Wakeups(tmp_path)
+    with wakeups.listening("a") as listener:
         for _ in range(2000):
-            hints.wake()
+            wakeups.wake()
         assert wait(listener, 0)
 
 
 def test_files_that_are_no_sockets_are_left_alone(tmp_path):
-    hints = Hints(tmp_path)
-    with hints.listening("a"):
+    wakeups = Wakeups(tmp_path)
+    with wakeups.listening("a"):
         other = tmp_path / "hints" / "x.hint"
         other.write_text("")
-        hints.wake()
+        wakeups.wake()
         assert other.exists()
 
 
 def test_a_path_that_no_socket_can_have_is_refused(tmp_path):
     with pytest.raises(ValueError, match="too long for a socket"):
-        Hints(tmp_path / ("x" * 100)).listen("a")
+        Wakeups(tmp_path / ("x" * 100)).listen("a")
 
 
 def test_the_socket_does_not_block(tmp_path):
-    with Hints(tmp_path).listening("a") as listener, pytest.raises(BlockingIOError):
+    with Wakeups(tmp_path).listening("a") as listener, pytest.raises(BlockingIOError):
         listener.recv(1)
     with pytest.raises(OSError, match="Bad file descriptor"):
         listener.recv(1)

@@ -11,7 +11,7 @@ from pushserve_runtime.signature import DType, Feature, Layout, OutputSpec, Sign
 from pushserve_server.api.predict_outputs import make_encoder
 from pushserve_server.domain.records import EngineName, Version
 from pushserve_server.serve.codec.decoding import Decoder
-from pushserve_server.serve.codec.output_selection import Answering, plan_outputs
+from pushserve_server.serve.codec.output_selection import OutputSelection, plan_outputs
 from pushserve_server.serve.engines.worker_engine import WorkerEngine
 
 SIGNATURE = Signature(
@@ -53,8 +53,10 @@ def test_a_call_that_nobody_waits_for_is_cancelled_in_the_worker(tmp_path, how):
         engine = WorkerEngine(path)
         await engine.load()
         request = Decoder(SIGNATURE, 9).from_tensor(np.array([1.0]), [])
-        answering = Answering(plan_outputs(SIGNATURE, ()), make_encoder(VERSION, SIGNATURE.outputs))
-        call = asyncio.create_task(engine.predict(request, answering))
+        selection = OutputSelection(
+            plan_outputs(SIGNATURE, ()), make_encoder(VERSION, SIGNATURE.outputs)
+        )
+        call = asyncio.create_task(engine.predict(request, selection))
         seen = [await asyncio.wait_for(listener.frames.get(), 10)]
         if how == "the caller hangs up":
             call.cancel()

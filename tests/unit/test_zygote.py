@@ -14,7 +14,7 @@ from pushserve_runtime import messages
 from pushserve_runtime.messages import ChannelError
 from pushserve_sandbox.zygote import child
 from pushserve_server.errors import Unavailable
-from pushserve_server.sandbox_client import Exit, JobPolicy, Zygote, end_zygote
+from pushserve_server.sandbox_client import Exit, JobPolicy, SandboxClient, end_zygote
 from tests.fixtures import jailed
 from tests.fixtures.zygote import JOBS, running_zygote, spawn_zygote
 
@@ -42,7 +42,7 @@ def own_process(tmp_path_factory):
     """A zygote's process and itself, to be killed by one test."""
     folder = tmp_path_factory.mktemp("own")
     process = spawn_zygote(folder, JOBS)
-    yield process, Zygote(folder / "zygote.sock")
+    yield process, SandboxClient(folder / "zygote.sock")
     end_zygote(process)
 
 
@@ -198,15 +198,15 @@ def test_a_large_spec_arrives_whole(zygote):
 
 def test_without_a_zygote_jobs_are_unavailable(tmp_path):
     with pytest.raises(Unavailable, match=r"zygote does not answer at .*none\.sock") as caught:
-        Zygote(tmp_path / "none.sock").start("build", {}, JobPolicy())
+        SandboxClient(tmp_path / "none.sock").start("build", {}, JobPolicy())
     assert "SANDBOX_UNAVAILABLE" == caught.value.code_reason
 
 
 def test_test_jobs_are_for_tests_only():
     request = {"kind": "jailed:wait"}
-    assert "jailed:wait" == child.Request.from_json(request, test_jobs=True).kind
+    assert "jailed:wait" == child.JobRequest.from_json(request, test_jobs=True).kind
     with pytest.raises(ValueError, match="no job of kind"):
-        child.Request.from_json(request, test_jobs=False)
+        child.JobRequest.from_json(request, test_jobs=False)
 
 
 def test_only_the_owner_can_reach_the_socket(zygote):
@@ -220,7 +220,7 @@ def test_the_zygote_has_one_thread_and_no_environment(own_process):
     assert all(name.startswith(("OMP", "OPENBLAS", "MKL", "LANG", "LOKY", "ORT")) for name in names)
 
 
-def test_children_are_buried(own_process):
+def test_children_are_reaped(own_process):
     process, zygote = own_process
     with zygote.start("jailed:exit_with", {"code": 0}, JobPolicy()) as running:
         running.wait(DEADLINE)

@@ -27,7 +27,7 @@ from pushserve_sandbox.inspection.estimator import predictor_for
 from pushserve_sandbox.loading.artifact import sklearn_version
 from pushserve_sandbox.loading.captured_output import Notes
 from pushserve_sandbox.loading.example_files import Example, read_examples
-from pushserve_sandbox.loading.load import Loaded, choose_walk, make_predictor, read_model
+from pushserve_sandbox.loading.load import Loaded, choose_fast_path, make_predictor, read_model
 from pushserve_sandbox.onnx_compiler.compile import Refused, compile_estimator
 
 logger = logging.getLogger(__name__)
@@ -99,9 +99,9 @@ class _Build:
         if spec.format in _COMPILED:
             loaded = self._compile(model, loaded, examples)
         if loaded.engine == "worker":
-            self._begin("walking", "looking for a faster way through it")
-            loaded = choose_walk(loaded, model, spec, inputs, self.notes)
-            self._end("walking")
+            self._begin("fast_path", "looking for a faster way through it")
+            loaded = choose_fast_path(loaded, model, spec, inputs, self.notes)
+            self._end("fast_path")
         return self._result(loaded, checked)
 
     def _compile(self, model: Any, loaded: Loaded, examples: Sequence[Example]) -> Loaded:
@@ -139,7 +139,7 @@ class _Build:
             "engine": loaded.engine,
             "report": {
                 "engine_reason": loaded.engine_reason,
-                "walk": loaded.walk,
+                "fast_path": loaded.fast_path,
                 "format": str(self.spec.format),
                 "estimator": loaded.estimator,
                 "sklearn": sklearn_version(),

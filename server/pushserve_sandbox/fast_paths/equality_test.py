@@ -1,4 +1,4 @@
-"""Compares walks with the estimator's own methods, bit by bit."""
+"""Compares fast paths with the estimator's own methods, bit by bit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pushserve_runtime.frames import Array
 from pushserve_runtime.output_arrays import dense
 from pushserve_runtime.signature import DType
 from pushserve_sandbox.inspection.probing import attempt
-from pushserve_sandbox.prediction.fast_path import Walk
+from pushserve_sandbox.prediction.fast_path import FastPath
 from pushserve_sandbox.prediction.model_inputs import InputFunction
 from pushserve_sandbox.prediction.model_outputs import OutputFunction
 
@@ -30,7 +30,7 @@ Answers = Mapping[str, Any]
 
 
 class Trial:
-    """An estimator's own answers to trial rows, which walks are held against."""
+    """An estimator's own answers to trial rows, which fast paths are held against."""
 
     def __init__(
         self, build: InputFunction, functions: Mapping[str, OutputFunction], rows: Batch
@@ -40,14 +40,14 @@ class Trial:
         self._rows = rows
         self._count = len(rows[0].values)
 
-    def passed(self, walk: Walk) -> int:
-        """Give on how many rows the walk gave the same bits; 0 where it differed anywhere."""
-        names = self._functions.keys() & walk.outputs.keys()
+    def passed(self, fast_path: FastPath) -> int:
+        """Give on how many rows the fast path gave the same bits; 0 where it differed anywhere."""
+        names = self._functions.keys() & fast_path.outputs.keys()
         agreed = 0
         for is_small, batch in self._batches():
             own = {name: self._own(name, batch) for name in names}
-            verdict = self._compare(walk, batch, own)
-            if verdict is False or (walk.by_row and not self._in_parts(walk, batch, own)):
+            verdict = self._compare(fast_path, batch, own)
+            if verdict is False or (fast_path.by_row and not self._in_parts(fast_path, batch, own)):
                 return 0
             if verdict and not is_small:
                 agreed += len(batch[0].values)
@@ -72,13 +72,13 @@ class Trial:
                 odd[0, number % odd.shape[1]] = value
                 yield True, [Array(DType.FLOAT64, odd)]
 
-    def _in_parts(self, walk: Walk, batch: Batch, own: Answers) -> bool:
+    def _in_parts(self, fast_path: FastPath, batch: Batch, own: Answers) -> bool:
         """Whether small batches give what the whole one gave, where that is promised."""
         if any(isinstance(answer, BaseException) for answer in own.values()):
             return True
         parts = [slice(at, at + SMALL) for at in range(0, len(batch[0].values), SMALL)]
         return all(
-            self._compare(walk, _take(batch, part), {n: a[part] for n, a in own.items()})
+            self._compare(fast_path, _take(batch, part), {n: a[part] for n, a in own.items()})
             is not False
             for part in parts
         )
@@ -87,29 +87,29 @@ class Trial:
         data = self._build(_copied(batch))
         return attempt(lambda: dense(self._functions[name](data), len(batch[0].values)))
 
-    def _compare(self, walk: Walk, batch: Batch, own: Answers) -> bool | None:
-        """Say whether the walk's answers are the estimator's; None where it left them to it."""
+    def _compare(self, fast_path: FastPath, batch: Batch, own: Answers) -> bool | None:
+        """Say whether both answer alike; None where the fast path left the rows to it."""
         rows = len(batch[0].values)
         data = self._build(_copied(batch))
-        found = attempt(lambda: walk.start(data))
+        found = attempt(lambda: fast_path.start(data))
         if found is None:
             return None
         if isinstance(found, BaseException):  # as the estimator did, or else it is a mistake
             return None if any(isinstance(a, BaseException) for a in own.values()) else False
         return all(
-            _same_bits(answer, attempt(lambda n=name: dense(walk.outputs[n](found), rows)))  # type: ignore[misc]
+            _same_bits(answer, attempt(lambda n=name: dense(fast_path.outputs[n](found), rows)))  # type: ignore[misc]
             for name, answer in own.items()
         )
 
 
-def _same_bits(own: Any, walked: Any) -> bool:
-    if isinstance(own, BaseException) or isinstance(walked, BaseException):
+def _same_bits(own: Any, with_first_equal: Any) -> bool:
+    if isinstance(own, BaseException) or isinstance(with_first_equal, BaseException):
         return False
-    if own.dtype != walked.dtype or own.shape != walked.shape:
+    if own.dtype != with_first_equal.dtype or own.shape != with_first_equal.shape:
         return False
     if own.dtype.kind == "O":
-        return bool(np.array_equal(own, walked))
-    return bool(own.tobytes() == walked.tobytes())
+        return bool(np.array_equal(own, with_first_equal))
+    return bool(own.tobytes() == with_first_equal.tobytes())
 
 
 def _take(rows: Batch, part: slice) -> Batch:

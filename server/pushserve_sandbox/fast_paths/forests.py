@@ -18,7 +18,7 @@ from sklearn.utils import get_tags
 
 from pushserve_sandbox.fast_paths import joined_trees
 from pushserve_sandbox.fast_paths.scores import score_outputs
-from pushserve_sandbox.prediction.fast_path import WALKED, Walk, is_matrix, is_own
+from pushserve_sandbox.prediction.fast_path import TREE_BY_TREE, FastPath, is_matrix, is_own
 
 _FIELDS: Final = joined_trees.Fields("left_child", "right_child", "feature", "threshold")
 _LEAF: Final = -1
@@ -26,18 +26,18 @@ _LEAF: Final = -1
 Float32 = NDArray[np.float32]
 
 
-def forest_walks(estimator: Any) -> Iterator[Walk]:
-    """Give the walks of a tree or a forest of scikit-learn's."""
+def forest_paths(estimator: Any) -> Iterator[FastPath]:
+    """Give the fast paths of a tree or a forest of scikit-learn's."""
     if is_own(estimator, "predict_proba", ForestClassifier, DecisionTreeClassifier):
         if not is_own(estimator, "predict", ForestClassifier, DecisionTreeClassifier):
             return
         outputs = _class_outputs(estimator)
         trees = _Trees(_tree_list(estimator))
-        yield Walk(WALKED, partial(_start, estimator, trees), outputs, by_row=True)
+        yield FastPath(TREE_BY_TREE, partial(_start, estimator, trees), outputs, by_row=True)
     elif is_own(estimator, "predict", ForestRegressor, DecisionTreeRegressor):
         trees = _Trees(_tree_list(estimator))
         start = partial(_start, estimator, trees)
-        yield Walk(WALKED, start, {"value": _values}, by_row=True)
+        yield FastPath(TREE_BY_TREE, start, {"value": _values}, by_row=True)
 
 
 def _tree_list(estimator: Any) -> list[Any]:
@@ -152,8 +152,8 @@ def _values(mean: NDArray[Any]) -> NDArray[Any]:
     return mean[:, 0, 0] if mean.shape[1] == 1 else mean[:, :, 0]
 
 
-def boosting_walks(estimator: Any) -> Iterator[Walk]:
-    """Give the walks of GradientBoosting: its own loop over the stages, without the checks."""
+def boosting_paths(estimator: Any) -> Iterator[FastPath]:
+    """Give the fast paths of GradientBoosting: its own loop over the stages, without the checks."""
     if is_own(estimator, "predict", GradientBoostingRegressor):
         outputs: Mapping[str, Callable[[Any], Any]] = {"value": np.ravel}
     elif is_own(estimator, "predict", GradientBoostingClassifier):
@@ -175,4 +175,4 @@ def boosting_walks(estimator: Any) -> Iterator[Walk]:
         predict_stages(estimator.estimators_, rows, estimator.learning_rate, scores)
         return scores
 
-    yield Walk(WALKED, start, outputs, by_row=True)
+    yield FastPath(TREE_BY_TREE, start, outputs, by_row=True)

@@ -12,13 +12,20 @@ from sklearn.ensemble._hist_gradient_boosting._predictor import _predict_from_ra
 
 from pushserve_sandbox.fast_paths import joined_trees
 from pushserve_sandbox.fast_paths.scores import score_outputs
-from pushserve_sandbox.prediction.fast_path import ONE_PASS, WALKED, Matrix, Walk, is_matrix, is_own
+from pushserve_sandbox.prediction.fast_path import (
+    ONE_PASS,
+    TREE_BY_TREE,
+    FastPath,
+    Matrix,
+    is_matrix,
+    is_own,
+)
 
 _FIELDS: Final = joined_trees.Fields("left", "right", "feature_idx", "num_threshold")
 
 
-def histogram_walks(estimator: Any) -> Iterator[Walk]:
-    """Give the walks of HistGradientBoosting; with categories, only its own way in one pass."""
+def histogram_paths(estimator: Any) -> Iterator[FastPath]:
+    """Give HistGradientBoosting's fast paths; with categories, only its own way in one pass."""
     # Private names of scikit-learn's: what they give is compared before it is used.
     outputs: Mapping[str, Callable[[Any], Any]]
     if is_own(estimator, "predict", HistGradientBoostingClassifier):
@@ -29,8 +36,8 @@ def histogram_walks(estimator: Any) -> Iterator[Walk]:
         return
     nodes = [tree.nodes for step in estimator._predictors for tree in step]  # noqa: SLF001
     if getattr(estimator, "_preprocessor", None) is None and joined_trees.can_join(nodes):
-        yield Walk(WALKED, _Joined(estimator, nodes).start, outputs, by_row=True)
-    yield Walk(ONE_PASS, estimator._raw_predict, outputs)  # noqa: SLF001
+        yield FastPath(TREE_BY_TREE, _Joined(estimator, nodes).start, outputs, by_row=True)
+    yield FastPath(ONE_PASS, estimator._raw_predict, outputs)  # noqa: SLF001
 
 
 class _Joined:

@@ -15,11 +15,11 @@ from sklearn.linear_model._base import (
 )
 
 from pushserve_sandbox.fast_paths.scores import logistic, score_outputs, softmax
-from pushserve_sandbox.prediction.fast_path import ONE_PASS, Walk, is_matrix, is_own
+from pushserve_sandbox.prediction.fast_path import ONE_PASS, FastPath, is_matrix, is_own
 
 
-def linear_walks(estimator: Any) -> Iterator[Walk]:
-    """Give the walks of a linear classifier or regressor."""
+def linear_paths(estimator: Any) -> Iterator[FastPath]:
+    """Give the fast paths of a linear classifier or regressor."""
     coefficients = getattr(estimator, "coef_", None)
     if not isinstance(coefficients, np.ndarray):
         return
@@ -28,11 +28,11 @@ def linear_walks(estimator: Any) -> Iterator[Walk]:
         if is_own(estimator, "predict_proba", LogisticRegression):
             probabilities = softmax if len(estimator.classes_) > 2 else logistic
         outputs = score_outputs(estimator.classes_, probabilities)
-        yield Walk("one product", _product(estimator, coefficients), outputs)
-        yield Walk(ONE_PASS, estimator.decision_function, outputs)
+        yield FastPath("one product", _product(estimator, coefficients), outputs)
+        yield FastPath(ONE_PASS, estimator.decision_function, outputs)
     elif _is_regressor(estimator):
         product = _product(estimator, coefficients)
-        yield Walk("one product", product, {"value": lambda values: values})
+        yield FastPath("one product", product, {"value": lambda values: values})
 
 
 def _is_classifier(estimator: Any) -> bool:

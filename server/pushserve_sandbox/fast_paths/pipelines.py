@@ -1,4 +1,4 @@
-"""Finds the walks of an estimator, through pipelines and searches."""
+"""Finds the fast paths of an estimator, through pipelines and searches."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils._array_api import _logsumexp
 
-from pushserve_sandbox.fast_paths.forests import boosting_walks, forest_walks
-from pushserve_sandbox.fast_paths.histogram_boosting import histogram_walks
-from pushserve_sandbox.fast_paths.linear_models import linear_walks
+from pushserve_sandbox.fast_paths.forests import boosting_paths, forest_paths
+from pushserve_sandbox.fast_paths.histogram_boosting import histogram_paths
+from pushserve_sandbox.fast_paths.linear_models import linear_paths
 from pushserve_sandbox.fast_paths.steps import Step, fast_chain, own_chain
 from pushserve_sandbox.inspection.probing import attempt
-from pushserve_sandbox.prediction.fast_path import ONE_PASS, Walk, is_own
+from pushserve_sandbox.prediction.fast_path import ONE_PASS, FastPath, is_own
 from pushserve_sandbox.prediction.model_outputs import output_functions
 
 
-def walks_of(estimator: Any) -> Iterator[Walk]:
+def fast_paths_of(estimator: Any) -> Iterator[FastPath]:
     """Give the ways through a fitted estimator, the fastest first. None of them is verified."""
     if type(estimator) is Pipeline:
-        yield from _pipeline_walks(estimator)
+        yield from _pipeline_paths(estimator)
     elif isinstance(estimator, BaseSearchCV):
-        yield from walks_of(estimator.best_estimator_)
+        yield from fast_paths_of(estimator.best_estimator_)
     else:
         for family in _FAMILIES:
-            walks = attempt(partial(_listed, family, estimator))
-            # Where another scikit-learn has renamed what a family looks at, it has no walks.
-            yield from () if isinstance(walks, BaseException) else walks
+            fast_paths = attempt(partial(_listed, family, estimator))
+            # Where another scikit-learn has renamed what a family looks at, it has no fast paths.
+            yield from () if isinstance(fast_paths, BaseException) else fast_paths
 
 
-def _listed(family: Callable[[Any], Iterator[Walk]], estimator: Any) -> list[Walk]:
+def _listed(family: Callable[[Any], Iterator[FastPath]], estimator: Any) -> list[FastPath]:
     return list(family(estimator))
 
 
-def _pipeline_walks(pipeline: Any) -> Iterator[Walk]:
+def _pipeline_paths(pipeline: Any) -> Iterator[FastPath]:
     steps = [step for _, step in pipeline.steps]
     last = steps.pop()
     before = [step for step in steps if step is not None and step != "passthrough"]
@@ -51,16 +51,16 @@ def _pipeline_walks(pipeline: Any) -> Iterator[Walk]:
     fast = fast_chain(before) if before else None
     own = (own_chain(before), not before)
     for chain, is_fast in [(fast, True), own] if fast else [own]:
-        for walk in walks_of(last):
-            start = _composed(chain, walk.start)
-            yield Walk(walk.how, start, walk.outputs, walk.by_row and is_fast)
+        for fast_path in fast_paths_of(last):
+            start = _composed(chain, fast_path.start)
+            yield FastPath(fast_path.how, start, fast_path.outputs, fast_path.by_row and is_fast)
         shared = {
             name: getattr(last, function.__name__)
             for name, function in output_functions(pipeline).items()
             if name != "transform" and hasattr(last, function.__name__)
         }
         if before and shared:
-            yield Walk("its steps run once for all outputs", chain, shared)
+            yield FastPath("its steps run once for all outputs", chain, shared)
 
 
 def _composed(chain: Step, start: Any) -> Any:
@@ -71,10 +71,10 @@ def _composed(chain: Step, start: Any) -> Any:
     return composed
 
 
-def _one_pass_walks(estimator: Any) -> Iterator[Walk]:
-    """Give classifiers' walks whose label is defined as the largest of what one method gives."""
+def _one_pass_paths(estimator: Any) -> Iterator[FastPath]:
+    """Give fast paths of classifiers whose label is the largest of what one method gives."""
     if is_own(estimator, "predict", _BaseNB) and is_own(estimator, "predict_proba", _BaseNB):
-        yield Walk(ONE_PASS, estimator.predict_joint_log_proba, _bayes_outputs(estimator))
+        yield FastPath(ONE_PASS, estimator.predict_joint_log_proba, _bayes_outputs(estimator))
     elif is_own(estimator, "predict", *_BY_PROBABILITY) and hasattr(estimator, "predict_proba"):
         if getattr(estimator, "n_outputs_", 1) > 1:
             return
@@ -83,7 +83,7 @@ def _one_pass_walks(estimator: Any) -> Iterator[Walk]:
             "label": lambda found: classes.take(np.argmax(found, axis=1), axis=0),
             "probabilities": lambda found: found,
         }
-        yield Walk(ONE_PASS, estimator.predict_proba, outputs)
+        yield FastPath(ONE_PASS, estimator.predict_proba, outputs)
 
 
 _BY_PROBABILITY = (
@@ -108,4 +108,4 @@ def _bayes_outputs(estimator: Any) -> dict[str, Any]:
     }
 
 
-_FAMILIES = (forest_walks, boosting_walks, histogram_walks, linear_walks, _one_pass_walks)
+_FAMILIES = (forest_paths, boosting_paths, histogram_paths, linear_paths, _one_pass_paths)

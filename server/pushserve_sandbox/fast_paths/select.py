@@ -1,4 +1,4 @@
-"""Chooses an estimator's walk, and gives the predictor that uses it."""
+"""Chooses an estimator's fast path, and gives the predictor that uses it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pushserve_runtime.signature import DType, Layout, Signature
 from pushserve_sandbox.fast_paths.equality_test import SMALL, Trial
 from pushserve_sandbox.inspection.fitted_columns import Known
 from pushserve_sandbox.inspection.probing import attempt, made_rows
-from pushserve_sandbox.prediction.fast_path import Walk
+from pushserve_sandbox.prediction.fast_path import FastPath
 from pushserve_sandbox.prediction.predictor import EstimatorPredictor
 from pushserve_sandbox.prediction.row_arrays import RowInvalid, arrays_of, row_values
 
 _SEED: Final = 20_240_601
 
 
-def walked(
+def with_first_equal(
     estimator: Any, predictor: EstimatorPredictor, inputs: Sequence[Any]
 ) -> tuple[EstimatorPredictor, str, int]:
-    """Try every walk on many rows; give the predictor, how it walks, and on how many rows.
+    """Try every fast path on many rows; give the predictor, which that is, and on how many rows.
 
-    `inputs` are those of the repository's examples. Where no walk passes, the predictor is
+    `inputs` are those of the repository's examples. Where no fast path passes, the predictor is
     given back as it is, with "".
     """
     from pushserve_sandbox.onnx_compiler.proof.trial_rows import trial_rows  # noqa: PLC0415 (builds alone need it)
@@ -35,10 +35,10 @@ def walked(
     return _first_passed(estimator, predictor, rows, None)
 
 
-def walked_again(
+def with_chosen(
     estimator: Any, predictor: EstimatorPredictor, inputs: Sequence[Any], how: str
 ) -> EstimatorPredictor:
-    """Take the walk that a build has chosen, if it passes on a few rows on this machine too."""
+    """Take the fast path that a build has chosen, if it passes on a few rows here too."""
     if not how:
         return predictor
     rows = few_rows(predictor.signature, inputs)
@@ -49,19 +49,19 @@ def _first_passed(
     estimator: Any, predictor: EstimatorPredictor, rows: Sequence[Array], how: str | None
 ) -> tuple[EstimatorPredictor, str, int]:
     trial = Trial(predictor.build_input, predictor.functions, rows)
-    for walk in _walks(estimator):
-        if how in (None, walk.how) and (count := trial.passed(walk)):
-            return predictor.with_walk(walk), walk.how, count
+    for fast_path in _fast_paths(estimator):
+        if how in (None, fast_path.how) and (count := trial.passed(fast_path)):
+            return predictor.with_fast_path(fast_path), fast_path.how, count
     return predictor, "", 0
 
 
-def _walks(estimator: Any) -> list[Walk]:
+def _fast_paths(estimator: Any) -> list[FastPath]:
     try:
         # It uses names that scikit-learn does not promise to keep.
-        from pushserve_sandbox.fast_paths.pipelines import walks_of  # noqa: PLC0415
+        from pushserve_sandbox.fast_paths.pipelines import fast_paths_of  # noqa: PLC0415
     except ImportError:
         return []
-    return list(walks_of(estimator))
+    return list(fast_paths_of(estimator))
 
 
 def few_rows(signature: Signature, inputs: Sequence[Any]) -> list[Array]:

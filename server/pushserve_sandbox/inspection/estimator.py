@@ -13,7 +13,7 @@ from pushserve_runtime.frames import Array
 from pushserve_runtime.job_spec import Declared
 from pushserve_runtime.output_arrays import NotAnOutput, dense, to_array
 from pushserve_runtime.signature import Feature, Layout, OutputSpec, Signature
-from pushserve_sandbox.inspection.feature_types import declared_features, declared_outputs
+from pushserve_sandbox.inspection.feature_types import decide_features, declared_outputs
 from pushserve_sandbox.inspection.fitted_columns import know_columns, takes_categories, takes_texts
 from pushserve_sandbox.inspection.probing import (
     Row,
@@ -88,7 +88,7 @@ class _Inspection:
         self.main = next(iter(self.functions))
         names, self.named = _feature_names(estimator, declared)
         self.known = know_columns(estimator, len(names))
-        self.features = declared_features(names, self.known, declared, example_rows)
+        self.features = decide_features(names, self.known, declared, example_rows)
         self.example_rows = example_rows
         self.layout = Layout.TABLE
 

@@ -1,4 +1,4 @@
-"""Brings together what a manifest declares and what an estimator is."""
+"""Feature types: decided from what the manifest declares, the estimator knows and examples show."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pushserve_runtime.signature import DType, Feature, OutputSpec
 from pushserve_sandbox.inspection.fitted_columns import Known, dtype_of
 
 
-def declared_features(
+def decide_features(
     names: Sequence[str], known: Sequence[Known], declared: Declared, example_rows: Sequence[Any]
 ) -> tuple[Feature, ...]:
     """Give each feature its dtype: the declared one, else the encoders', else the examples'.

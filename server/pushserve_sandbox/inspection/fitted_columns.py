@@ -34,7 +34,7 @@ class Known:
 def know_columns(estimator: Any, count: int) -> list[Known]:
     """Say what is known of each of `count` columns, in order."""
     known = [Known()] * count
-    for index, item in _walk(estimator, list(range(count)), "").items():
+    for index, item in _visit(estimator, list(range(count)), "").items():
         known[index] = item
     return known
 
@@ -72,35 +72,35 @@ def takes_categories(estimator: Any) -> list[bool]:
     return found if any(found) else []
 
 
-def _walk(estimator: Any, columns: list[int], branch: str) -> dict[int, Known]:
+def _visit(estimator: Any, columns: list[int], branch: str) -> dict[int, Known]:
     """Follow `columns` (indices of the input) into an estimator that takes just these."""
     if isinstance(estimator, Pipeline):
-        return _walk_steps([step for _, step in estimator.steps], columns, branch)
+        return _visit_steps([step for _, step in estimator.steps], columns, branch)
     if isinstance(estimator, ColumnTransformer):
-        return _walk_branches(estimator, columns, branch)
+        return _visit_branches(estimator, columns, branch)
     inner = getattr(estimator, "best_estimator_", None) or getattr(
         estimator,
         "_preprocessor",
         None,  # HistGradientBoosting's own encoder
     )
     if inner is not None:
-        return _walk(inner, columns, branch)
+        return _visit(inner, columns, branch)
     return dict(zip(columns, _own(estimator, branch), strict=False))
 
 
-def _walk_steps(steps: list[Any], columns: list[int], branch: str) -> dict[int, Known]:
+def _visit_steps(steps: list[Any], columns: list[int], branch: str) -> dict[int, Known]:
     found = {column: Known(branch=branch) for column in columns}
     for step in steps:
         if step is None or isinstance(step, str):
             continue
-        for column, item in _walk(step, columns, branch).items():
+        for column, item in _visit(step, columns, branch).items():
             found[column] = _merged(found[column], item)
         if not _keeps_columns(step, len(columns)):
             break
     return found
 
 
-def _walk_branches(transformer: Any, columns: list[int], branch: str) -> dict[int, Known]:
+def _visit_branches(transformer: Any, columns: list[int], branch: str) -> dict[int, Known]:
     found = {}
     indices: Mapping[str, Sequence[int]] = getattr(transformer, "_transformer_to_input_indices", {})
     for name, inner in transformer.named_transformers_.items():
@@ -110,7 +110,7 @@ def _walk_branches(transformer: Any, columns: list[int], branch: str) -> dict[in
             found.update({column: Known(branch=here) for column in own})
         else:
             found.update({column: Known(branch=here) for column in own})
-            found.update(_walk(inner, own, here))
+            found.update(_visit(inner, own, here))
     return found
 
 

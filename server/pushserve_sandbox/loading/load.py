@@ -8,7 +8,7 @@ from typing import Any
 
 from pushserve_runtime.build_error import printable
 from pushserve_runtime.job_spec import Format, JobSpec
-from pushserve_sandbox.fast_paths.select import walked, walked_again
+from pushserve_sandbox.fast_paths.select import with_chosen, with_first_equal
 from pushserve_sandbox.inspection.estimator import inspect_estimator, predictor_for
 from pushserve_sandbox.loading.artifact import load_estimator
 from pushserve_sandbox.loading.captured_output import Notes
@@ -20,14 +20,14 @@ from pushserve_sandbox.prediction.predictor import EstimatorPredictor, Predictor
 class Loaded:
     """A model that can predict. `engine` is "onnx" or "worker", for the reason given.
 
-    `walk` says which way through scikit-learn's code is taken; "" is its own.
+    `fast_path` says which way through scikit-learn's code is taken; "" is its own.
     """
 
     predictor: Predictor
     estimator: str
     engine: str
     engine_reason: str
-    walk: str = ""
+    fast_path: str = ""
 
 
 def read_model(spec: JobSpec, notes: Notes) -> Any:
@@ -61,7 +61,7 @@ def make_predictor(model: Any, spec: JobSpec, example_rows: Sequence[Any], notes
     return Loaded(predictor, describe(model), "worker", "it is no ONNX graph")
 
 
-def choose_walk(
+def choose_fast_path(
     loaded: Loaded, model: Any, spec: JobSpec, example_rows: Sequence[Any], notes: Notes
 ) -> Loaded:
     """Take a faster way through an estimator if there is one that gives the same bits.
@@ -73,14 +73,14 @@ def choose_walk(
     if not isinstance(predictor, EstimatorPredictor):
         return loaded
     with notes.taken():
-        if spec.walk is not None:
-            again = walked_again(model, predictor, example_rows, spec.walk)
-            return replace(loaded, predictor=again, walk=spec.walk)
-        predictor, how, rows = walked(model, predictor, example_rows)
+        if spec.fast_path is not None:
+            again = with_chosen(model, predictor, example_rows, spec.fast_path)
+            return replace(loaded, predictor=again, fast_path=spec.fast_path)
+        predictor, how, rows = with_first_equal(model, predictor, example_rows)
     if not how:
         return loaded
     reason = f"{loaded.engine_reason}; {how}, bit-equal on {rows:,} trial rows"
-    return replace(loaded, predictor=predictor, walk=how, engine_reason=reason)
+    return replace(loaded, predictor=predictor, fast_path=how, engine_reason=reason)
 
 
 def _graph(spec: JobSpec, example_rows: Sequence[Any]) -> Loaded:

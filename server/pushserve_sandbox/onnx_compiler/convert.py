@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,22 +14,8 @@ from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, String
 
 from pushserve_runtime.onnx_predictor import NULL_TEXT, NULL_TEXT_KEY
 from pushserve_runtime.signature import DType, Feature, Layout, Signature
-from pushserve_sandbox.onnx_compiler.converters import (
-    arithmetic,
-    clusters,
-    combining,
-    encoders,
-    imputers,
-    linear_classifiers,
-    mixtures,
-    naive_bayes,
-    outliers,
-    sklearn_trees,
-    support_vectors,
-    targets,
-    text_counts,
-    xgboost_lightgbm,
-)
+from pushserve_sandbox.onnx_compiler import converters
+from pushserve_sandbox.onnx_compiler.converters import text_counts
 from pushserve_sandbox.onnx_compiler.graph.nodes import KNOWN_ML, ML_DOMAIN
 from pushserve_sandbox.onnx_compiler.graph.null_texts import with_null_texts
 
@@ -35,23 +23,11 @@ OPSET: Final = 21
 ML_OPSET: Final = 5
 """The first one that has TreeEnsemble."""
 _MATRIX: Final = "X"
-_ROOMS: Final = (
-    arithmetic,
-    xgboost_lightgbm,
-    clusters,
-    combining,
-    text_counts,
-    encoders,
-    sklearn_trees,
-    imputers,
-    linear_classifiers,
-    mixtures,
-    naive_bayes,
-    outliers,
-    targets,
-    support_vectors,
+_MODULES: Final = tuple(
+    importlib.import_module(f"{converters.__name__}.{module.name}")
+    for module in pkgutil.iter_modules(converters.__path__)
 )
-"""What has converters of our own."""
+"""Those with a `register` hold converters of our own; a new one is found by being there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +54,9 @@ def convert(estimator: Any, signature: Signature, form: Form) -> Any:
     Raises:
         Exception: whatever skl2onnx and our converters raise.
     """
-    for room in _ROOMS:
-        room.register()
+    for module in _MODULES:
+        if hasattr(module, "register"):
+            module.register()
     estimator = with_null_texts(_answering(estimator))
     number = DoubleTensorType if form.numbers == "float64" else FloatTensorType
     if form.joined:

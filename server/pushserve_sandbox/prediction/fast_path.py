@@ -1,4 +1,4 @@
-"""What a walk is."""
+"""A fast path: a shorter way to an estimator's outputs than its own methods."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 ONE_PASS: Final = "one pass for all outputs"  # noqa: S105 — no password
-WALKED: Final = "walked tree by tree"
+TREE_BY_TREE: Final = "tree by tree"
 
 Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
+class FastPath:
     """One way to an estimator's outputs.
 
     `start` takes what the estimator takes and gives what all `outputs` are made of, or None

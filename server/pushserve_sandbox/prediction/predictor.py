@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pushserve_runtime.frames import Array
 from pushserve_runtime.output_arrays import NotAnOutput, dense, to_array
 from pushserve_runtime.signature import Signature
-from pushserve_sandbox.prediction.fast_path import Walk
+from pushserve_sandbox.prediction.fast_path import FastPath
 from pushserve_sandbox.prediction.model_inputs import InputFunction
 from pushserve_sandbox.prediction.model_outputs import OutputFunction
 
@@ -36,7 +36,7 @@ class Predictor(Protocol):
 class EstimatorPredictor:
     """Runs an estimator: one function builds its input, one function gives each output.
 
-    With a walk, whatever that gives is taken from it. Rows that it leaves alone, and outputs
+    With a fast path, whatever that gives is taken from it. Rows that it leaves alone, and outputs
     that it does not have, are the functions' own.
     """
 
@@ -45,35 +45,35 @@ class EstimatorPredictor:
         signature: Signature,
         build_input: InputFunction,
         functions: Mapping[str, OutputFunction],
-        walk: Walk | None = None,
+        fast_path: FastPath | None = None,
     ) -> None:
         self._signature = signature
         self.build_input = build_input
         self.functions = {spec.name: functions[spec.name] for spec in signature.outputs}
         self._specs = {spec.name: spec for spec in signature.outputs}
-        self._walk = walk
+        self._fast_path = fast_path
 
     @property
     def signature(self) -> Signature:
         """What it takes and gives."""
         return self._signature
 
-    def with_walk(self, walk: Walk) -> EstimatorPredictor:
-        """Give a predictor that takes this walk."""
-        return EstimatorPredictor(self._signature, self.build_input, self.functions, walk)
+    def with_fast_path(self, fast_path: FastPath) -> EstimatorPredictor:
+        """Give a predictor that takes this fast path."""
+        return EstimatorPredictor(self._signature, self.build_input, self.functions, fast_path)
 
     def predict(self, arrays: Sequence[Array], outputs: Sequence[str]) -> list[Array]:
         """Give the named outputs; see `Predictor`."""
         rows = len(arrays[0].values)
         data = self.build_input(arrays)
-        walk = self._walk
-        found = None if walk is None else walk.start(data)
+        fast_path = self._fast_path
+        found = None if fast_path is None else fast_path.start(data)
         results = []
         for name in outputs:
-            if walk is None or found is None or name not in walk.outputs:
+            if fast_path is None or found is None or name not in fast_path.outputs:
                 result = self.functions[name](data)
             else:
-                result = walk.outputs[name](found)
+                result = fast_path.outputs[name](found)
             results.append(self._checked(name, dense(result, rows)))
         return results
 

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 ROW_CAP: Final = 4096
 
-Request = tuple[Connection, int, int, Any]
+QueuedRequest = tuple[Connection, int, int, Any]
 """Connection, request id, rows, payload."""
 
 _REJECTED: Final = {
@@ -42,7 +42,7 @@ class Batcher:
         self._intake = intake_for(predictor.signature)
         self._row_cap = row_cap
         self._names = [spec.name for spec in predictor.signature.outputs]
-        self._queued: dict[int, list[Request]] = {}
+        self._queued: dict[int, list[QueuedRequest]] = {}
         self._cancelled: set[tuple[Connection, int]] = set()
         self._plans: dict[int, tuple[str, ...]] = {}
         self._answers = Answers()
@@ -87,7 +87,7 @@ class Batcher:
                 self._plans[mask] = plan
         return plan
 
-    def _run(self, requests: Sequence[Request], outputs: tuple[str, ...]) -> None:
+    def _run(self, requests: Sequence[QueuedRequest], outputs: tuple[str, ...]) -> None:
         """Predict one batch. If it raises, halve it until the bad ones stand alone."""
         ends = list(accumulate((item[2] for item in requests), initial=0))
         try:
@@ -105,14 +105,14 @@ class Batcher:
             item[0].queue(frame)
 
     def _predict(
-        self, requests: Sequence[Request], rows: int, outputs: tuple[str, ...]
+        self, requests: Sequence[QueuedRequest], rows: int, outputs: tuple[str, ...]
     ) -> list[Array]:
         arrays = self._predictor.predict(self._intake.join([r[3] for r in requests]), outputs)
         if any(len(array.values) != rows for array in arrays):
             raise NotAnOutput("another number of rows")
         return arrays
 
-    def _refuse(self, request: Request, error: BaseException) -> None:
+    def _refuse(self, request: QueuedRequest, error: BaseException) -> None:
         if type(error) not in self._seen and len(self._seen) < 20:
             self._seen.add(type(error))
             logger.warning("the model raised %s; said once", type(error).__name__)
@@ -122,7 +122,7 @@ class Batcher:
         request[0].queue(b"".join(encode_json(request[1], Kind.ERROR, answer)))
 
 
-def cut(requests: Sequence[Request], row_cap: int) -> Iterator[Sequence[Request]]:
+def cut(requests: Sequence[QueuedRequest], row_cap: int) -> Iterator[Sequence[QueuedRequest]]:
     """Cut requests into batches of at most `row_cap` rows; a larger one goes alone."""
     start = rows = 0
     for index, item in enumerate(requests):

@@ -28,7 +28,7 @@ from pushserve_runtime.frames import FrameError, Kind, encode_json
 from pushserve_runtime.job_spec import JobSpec
 from pushserve_sandbox.loading.captured_output import Notes, Tail
 from pushserve_sandbox.loading.example_files import read_examples
-from pushserve_sandbox.loading.load import choose_walk, make_predictor, read_model
+from pushserve_sandbox.loading.load import choose_fast_path, make_predictor, read_model
 from pushserve_sandbox.prediction.predictor import Predictor
 from pushserve_sandbox.worker.batcher import Batcher
 from pushserve_sandbox.worker.frontend_connection import Connection
@@ -64,7 +64,7 @@ def load(spec: JobSpec) -> Predictor:
     inputs = [example.input for example in examples]
     model = read_model(spec, notes)
     loaded = make_predictor(model, spec, inputs, notes)
-    predictor = choose_walk(loaded, model, spec, inputs, notes).predictor
+    predictor = choose_fast_path(loaded, model, spec, inputs, notes).predictor
     with notes.taken():
         warm_up(predictor, inputs)
     gc.collect()

@@ -28,7 +28,7 @@ _TEXT_LIMIT: Final = 4000
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class JobRequest:
     """What a client asks the zygote for: `main(channel, *listeners, spec)` of `kind`, jailed."""
 
     kind: str
@@ -36,7 +36,7 @@ class Request:
     policy: Policy
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any], *, test_jobs: bool) -> Request:
+    def from_json(cls, data: Mapping[str, Any], *, test_jobs: bool) -> JobRequest:
         """Read a request; "module:function" as a kind is for tests only.
 
         Raises:
@@ -50,7 +50,7 @@ class Request:
         return cls(kind, spec, Policy.from_json(policy))
 
 
-def run(request: Request, fds: Sequence[int], parent: int) -> NoReturn:
+def run(request: JobRequest, fds: Sequence[int], parent: int) -> NoReturn:
     """Enter the jail, run the job and end the process. `fds[0]` is the channel.
 
     Whatever it raises goes to the channel as {"failed": {"type", "message", "traceback"}}.

@@ -101,7 +101,7 @@ class Zygote:
             self._forget(client)
 
     def _start(self, client: _Client, message: dict[str, Any]) -> None:
-        request = child.Request.from_json(message, test_jobs=self._test_jobs)
+        request = child.JobRequest.from_json(message, test_jobs=self._test_jobs)
         fds = client.inbox.fds
         if not fds:
             raise ChannelError("the job's channel did not come with the request")
@@ -109,15 +109,15 @@ class Zygote:
             client.pid = self._fork(request, fds)
             client.pidfd = os.pidfd_open(client.pid)
         except OSError as error:
-            if client.pid:  # it has no pidfd, so nobody would bury it
+            if client.pid:  # it has no pidfd, so nobody would reap it
                 os.kill(client.pid, signal.SIGKILL)
                 os.waitpid(client.pid, 0)
             raise ChannelError(f"the job cannot be started: {error}") from error
         client.inbox.close()
-        self._watch(client.pidfd, lambda: self._bury(client))
+        self._watch(client.pidfd, lambda: self._reap(client))
         _answer(client, {"pid": client.pid})
 
-    def _fork(self, request: child.Request, fds: list[int]) -> int:
+    def _fork(self, request: child.JobRequest, fds: list[int]) -> int:
         gc.freeze()  # the collector then leaves what is shared with the child untouched
         parent = os.getpid()
         pid = os.fork()
@@ -126,7 +126,7 @@ class Zygote:
         return pid
 
     def _hang_up(self, client: _Client) -> None:
-        """Kill the child; it is buried when it has ended."""
+        """Kill the child; it is reaped when it has ended."""
         if not client.pid:
             self._forget(client)
             return
@@ -134,7 +134,7 @@ class Zygote:
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(client.pidfd, signal.SIGKILL)
 
-    def _bury(self, client: _Client) -> None:
+    def _reap(self, client: _Client) -> None:
         _, status, usage = os.wait4(client.pid, 0)
         self._selector.unregister(client.pidfd)
         os.close(client.pidfd)

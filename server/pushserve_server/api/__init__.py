@@ -1,1 +1,1 @@
-"""The gRPC side: the only room that knows grpc and the stubs."""
+"""The gRPC side: the only package that knows grpc and the stubs."""

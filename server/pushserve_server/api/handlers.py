@@ -24,12 +24,12 @@ T = TypeVar("T")
 
 
 def generic_handler(
-    servicer: object, service: ServiceDescriptor, elsewhere: Container[str]
+    servicer: object, service: ServiceDescriptor, except_methods: Container[str]
 ) -> grpc.GenericRpcHandler:
     """Make the handlers of a service, whose methods `servicer` has by their names.
 
     A method takes a message and the context, and gives a message or an asynchronous iterator
-    of them. Those named in `elsewhere` are left out.
+    of them. Those named in `except_methods` are left out.
 
     Raises:
         AttributeError: the servicer lacks a method.
@@ -37,7 +37,7 @@ def generic_handler(
     handlers = {
         method.name: _handler(getattr(servicer, method.name), method)
         for method in service.methods
-        if method.name not in elsewhere
+        if method.name not in except_methods
     }
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
 

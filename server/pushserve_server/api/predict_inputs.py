@@ -1,4 +1,4 @@
-"""From the three input forms of a PredictRequest to a decoded `Request`."""
+"""From the three input forms of a PredictRequest to a decoded `DecodedRequest`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve_server.errors import BadInput, Violation
 from pushserve_server.serve.codec.columns import GivenColumn
-from pushserve_server.serve.codec.decoding import Decoder, Request
+from pushserve_server.serve.codec.decoding import DecodedRequest, Decoder
 
 _RAW: Final[dict[pb.DataType.ValueType, np.dtype[Any]]] = {
     pb.DATA_TYPE_UNSPECIFIED: np.dtype("<f8"),
@@ -26,7 +26,7 @@ _FEW: Final = 1024
 _DOUBLES: Final = (pb.DATA_TYPE_UNSPECIFIED, pb.DATA_TYPE_FLOAT64)
 
 
-def request_from_proto(message: pb.PredictRequest, decoder: Decoder) -> Request:
+def request_from_proto(message: pb.PredictRequest, decoder: Decoder) -> DecodedRequest:
     """Decode whichever form is given.
 
     Raises:
@@ -44,7 +44,7 @@ def request_from_proto(message: pb.PredictRequest, decoder: Decoder) -> Request:
     raise _one_form("there are no inputs")
 
 
-def _from_tensor(tensor: pb.Tensor, decoder: Decoder) -> Request:
+def _from_tensor(tensor: pb.Tensor, decoder: Decoder) -> DecodedRequest:
     raw, values = tensor.raw, tensor.values
     if not raw and 0 < len(values) <= _FEW:
         # A second copy of a few numbers costs less than checking each call by itself.

@@ -12,11 +12,11 @@ from grpc_reflection.v1alpha import reflection
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve_server.api.handlers import generic_handler
 from pushserve_server.api.health import Health
-from pushserve_server.api.predict_dispatch import Predicting
+from pushserve_server.api.predict_dispatch import PredictDispatcher
 from pushserve_server.api.reflection import Symbols
 from pushserve_server.api.servicer import ModelService
 from pushserve_server.api.transport.core_calls import start_stream, start_unary
-from pushserve_server.api.transport.core_server import OPTIONS, Lane, StartCall
+from pushserve_server.api.transport.core_server import OPTIONS, CoreTransport, StartCall
 from pushserve_server.settings import Settings
 
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["ModelService"]
@@ -29,16 +29,23 @@ def make_health() -> Health:
     return Health((MODEL_SERVICE,))
 
 
-_HOT: Final[dict[str, StartCall]] = {"Predict": start_unary, "PredictStream": start_stream}
-"""The methods that take the lane."""
+FAST_PATH_METHODS: Final[dict[str, StartCall]] = {
+    "Predict": start_unary,
+    "PredictStream": start_stream,
+}
+"""The methods that the core transport carries."""
 
 
 def make_server(
-    settings: Settings, service: ModelService, predicting: Predicting, health: Health, address: str
-) -> tuple[grpc.aio.Server, Lane]:
+    settings: Settings,
+    service: ModelService,
+    predicting: PredictDispatcher,
+    health: Health,
+    address: str,
+) -> tuple[grpc.aio.Server, CoreTransport]:
     """Make a server that listens on `address` together with the other frontends.
 
-    The lane has to be started after the server, and closed after it.
+    The core transport has to be started after the server, and closed after it.
 
     Raises:
         RuntimeError: the port cannot be had.
@@ -51,7 +58,9 @@ def make_server(
             *OPTIONS,
         ],
     )
-    server.add_generic_rpc_handlers((generic_handler(service, _SERVICE, elsewhere=_HOT),))
+    server.add_generic_rpc_handlers(
+        (generic_handler(service, _SERVICE, except_methods=FAST_PATH_METHODS),)
+    )
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
     reflection.enable_server_reflection(
         (MODEL_SERVICE, _HEALTH, reflection.SERVICE_NAME),
@@ -59,4 +68,8 @@ def make_server(
         Symbols(descriptor_pool.Default()),
     )
     server.add_insecure_port(address)
-    return server, Lane(server, {f"/{MODEL_SERVICE}/{m}": _HOT[m] for m in _HOT}, predicting)
+    return server, CoreTransport(
+        server,
+        {f"/{MODEL_SERVICE}/{m}": FAST_PATH_METHODS[m] for m in FAST_PATH_METHODS},
+        predicting,
+    )

@@ -15,7 +15,7 @@ from pushserve_server.deploy.decide import FRONTEND_TTL, behind
 from pushserve_server.domain.records import Deployment, Version
 from pushserve_server.errors import BadInput, Violation
 from pushserve_server.registry import Registry
-from pushserve_server.serve.async_registry import Store, now
+from pushserve_server.serve.async_registry import AsyncRegistry, now
 from pushserve_server.settings import Settings
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -34,7 +34,7 @@ _WATCH_EVERY: Final = 0.1
 class ModelService:
     """Answers for one frontend."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: AsyncRegistry) -> None:
         self._settings = settings
         self._store = store
 

@@ -21,10 +21,10 @@ from pushserve_server.build.build_report import (
     read_report,
     read_signature,
 )
-from pushserve_server.build.contract import Plan
+from pushserve_server.build.contract import ModelFiles
 from pushserve_server.domain.records import EngineName
 from pushserve_server.errors import DeploymentFailed
-from pushserve_server.sandbox_client import Exit, Job, JobPolicy, Zygote
+from pushserve_server.sandbox_client import Exit, Job, JobPolicy, SandboxClient
 from pushserve_server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Interrupted(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class BuildResult:
     """What the gate found out about a model that passed it."""
 
     engine: EngineName
@@ -70,13 +70,13 @@ class _Heard:
 
 def build(
     folder: Path,
-    plan: Plan,
+    model_files: ModelFiles,
     *,
     settings: Settings,
-    zygote: Zygote,
+    zygote: SandboxClient,
     cancelled: threading.Event,
     progress: Callable[[str], None],
-) -> Built:
+) -> BuildResult:
     """Load, inspect and try the model in `folder`; `progress` is told what goes on.
 
     Raises:
@@ -85,9 +85,9 @@ def build(
         Unavailable: the zygote cannot be reached.
     """
     spec = {
-        **model_spec(plan, settings),
+        **model_spec(model_files, settings),
         "folder": str(folder),
-        "signature": plan.declared,
+        "signature": model_files.declared,
         "graph_limit": settings.max_artifact,
     }
     limits = Limits(settings.build_timeout, settings.sandbox_memory, settings.max_artifact)
@@ -97,9 +97,9 @@ def build(
     if answer.get("ok") is not True:
         raise _refused(answer)
     engine = read_engine(answer)
-    if (heard.graph is not None) != (engine is EngineName.ONNX and plan.format != "onnx"):
+    if (heard.graph is not None) != (engine is EngineName.ONNX and model_files.format != "onnx"):
         raise invalid_answer("graph")
-    return Built(engine, read_signature(answer), read_report(answer), heard.graph)
+    return BuildResult(engine, read_signature(answer), read_report(answer), heard.graph)
 
 
 def check_graph(
@@ -108,7 +108,7 @@ def check_graph(
     signature: Signature,
     *,
     settings: Settings,
-    zygote: Zygote,
+    zygote: SandboxClient,
     cancelled: threading.Event,
 ) -> None:
     """Check a graph that a build gave in a child that has run no code of the repository.
@@ -135,15 +135,15 @@ def check_graph(
         raise invalid_answer("graph")
 
 
-def model_spec(plan: Plan, settings: Settings) -> dict[str, Any]:
+def model_spec(model_files: ModelFiles, settings: Settings) -> dict[str, Any]:
     """Give what a build and a worker are both told about a model, as JSON values."""
     return {
-        "format": plan.format,
-        "artifact": plan.artifact,
+        "format": model_files.format,
+        "artifact": model_files.artifact,
         "skops_trusted": list(settings.skops_trusted_types),
-        "examples": plan.examples,
-        "tolerance": plan.tolerance.model_dump(),
-        "engine": plan.engine,
+        "examples": model_files.examples,
+        "tolerance": model_files.tolerance.model_dump(),
+        "engine": model_files.engine,
     }
 
 

@@ -44,7 +44,7 @@ class _Report(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     engine_reason: _Line = ""
-    walk: _Line = ""
+    fast_path: _Line = ""
     format: _Line = ""
     estimator: _Line = ""
     sklearn: _Line = ""

@@ -38,7 +38,7 @@ _SHOWN: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ModelFiles:
     """What to build from a folder.
 
     `format` is "skops", "onnx", "joblib", "pickle" or "predict.py". File names are from the
@@ -58,7 +58,9 @@ class Plan:
     declared: dict[str, Any] | None
 
 
-def plan(files: Sequence[str], manifest: Manifest, trust: Trust, source: str) -> Plan:
+def find_model_files(
+    files: Sequence[str], manifest: Manifest, trust: Trust, source: str
+) -> ModelFiles:
     """Decide what a folder's files mean; `source` is only shown in the operator's lines.
 
     Raises:
@@ -72,7 +74,7 @@ def plan(files: Sequence[str], manifest: Manifest, trust: Trust, source: str) ->
     _check_trust(kind, trust, source)
     _check_engine(kind, manifest.engine)
     declared = manifest.signature.model_dump(mode="json", exclude_none=True)
-    return Plan(
+    return ModelFiles(
         format=kind,
         artifact=artifact,
         predict_py=predict_py,

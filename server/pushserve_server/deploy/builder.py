@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from pushserve_runtime.signature import Signature
-from pushserve_server.build.build_job import Built, build, check_graph, model_spec
+from pushserve_server.build.build_job import BuildResult, build, check_graph, model_spec
 from pushserve_server.build.bundles import Bundles
-from pushserve_server.build.contract import Plan, plan
+from pushserve_server.build.contract import ModelFiles, find_model_files
 from pushserve_server.build.manifest import FILE_NAME, parse_manifest
 from pushserve_server.build.requirements import check_requirements
 from pushserve_server.domain.records import EngineName
-from pushserve_server.sandbox_client import Zygote
+from pushserve_server.sandbox_client import SandboxClient
 from pushserve_server.settings import Settings
 from pushserve_server.source.checkout import materialise
 from pushserve_server.source.fetch import fetch_commit
@@ -32,7 +32,7 @@ _UNUSED: Final = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SourceLocation:
     """Where a model's files are in Git."""
 
     source: str
@@ -41,7 +41,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class StoredBundle:
     """A model that passed its gate; its bundle is on disk under `digest`."""
 
     digest: str
@@ -62,7 +62,7 @@ class Files:
 class Builder:
     """Makes bundles below `settings.data_dir`, with the zygote's help."""
 
-    def __init__(self, settings: Settings, zygote: Zygote) -> None:
+    def __init__(self, settings: Settings, zygote: SandboxClient) -> None:
         self._settings = settings
         self._zygote = zygote
         self._data = settings.data_dir.absolute()
@@ -87,7 +87,7 @@ class Builder:
             Path(name).chmod(0o755)
             yield Path(name)
 
-    def fetch(self, place: Place, workplace: Path, cancelled: threading.Event) -> Files:
+    def fetch(self, location: SourceLocation, workplace: Path, cancelled: threading.Event) -> Files:
         """Bring the model's folder at that commit into the workplace.
 
         Raises:
@@ -96,13 +96,13 @@ class Builder:
             DeploymentFailed: the folder cannot be had, or holds what is not allowed.
         """
         settings = self._settings
-        find_rule(place.source, settings.sources)
+        find_rule(location.source, settings.sources)
         folder = workplace / "model"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o755)
         with fetch_commit(
-            place.source,
-            place.commit,
+            location.source,
+            location.commit,
             cache_dir=self.mirrors,
             max_blob=settings.max_artifact,
             timeout=settings.fetch_timeout,
@@ -110,7 +110,7 @@ class Builder:
         ) as tree:
             paths = materialise(
                 tree,
-                place.path,
+                location.path,
                 folder,
                 max_artifact=settings.max_artifact,
                 max_repository=settings.max_repository,
@@ -121,15 +121,15 @@ class Builder:
             size=sum(path.stat().st_size for path in paths),
         )
 
-    def check(self, place: Place, files: Files) -> Plan:
+    def check(self, location: SourceLocation, files: Files) -> ModelFiles:
         """Check the repository contract.
 
         Raises:
             DeploymentFailed: it does not hold.
         """
-        rule = find_rule(place.source, self._settings.sources)
+        rule = find_rule(location.source, self._settings.sources)
         content = (files.folder / FILE_NAME).read_bytes() if FILE_NAME in files.names else b""
-        found = plan(files.names, parse_manifest(content), rule.trust, place.source)
+        found = find_model_files(files.names, parse_manifest(content), rule.trust, location.source)
         if found.requirements is not None:
             check_requirements((files.folder / found.requirements).read_bytes())
         return found
@@ -137,10 +137,10 @@ class Builder:
     def build(
         self,
         files: Files,
-        found: Plan,
+        found: ModelFiles,
         cancelled: threading.Event,
         progress: Callable[[str], None],
-    ) -> Product:
+    ) -> StoredBundle:
         """Run the gate and store the bundle.
 
         Raises:
@@ -172,9 +172,9 @@ class Builder:
             "store": round(time.monotonic() - gated, 4),
         }
         report = {**built.report, "timings": timings, "size_bytes": files.size}
-        return Product(digest, built.engine, built.signature, report)
+        return StoredBundle(digest, built.engine, built.signature, report)
 
-    def _check_graph(self, built: Built, graph: bytes, cancelled: threading.Event) -> None:
+    def _check_graph(self, built: BuildResult, graph: bytes, cancelled: threading.Event) -> None:
         with self.workplace() as workplace:
             path = workplace / "compiled.onnx"
             path.write_bytes(graph)

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Final
 
 from pushserve_server.build.build_job import Interrupted
-from pushserve_server.deploy.builder import Place
-from pushserve_server.deploy.lease import Desk
+from pushserve_server.deploy.builder import SourceLocation
+from pushserve_server.deploy.lease import DeployContext
 from pushserve_server.domain.records import Version
 from pushserve_server.errors import DeploymentFailed, PushserveError
 from pushserve_server.source.command import Cancelled
@@ -23,8 +23,8 @@ _RETRY: Final = 60.0
 class Restorer:
     """Keeps the bundle of every wanted version on this machine's disk. For one thread."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: DeployContext) -> None:
+        self._context = context
         self._failed: dict[int, float] = {}
         # Of many bundles few are new: the others need no more than a glance.
         self._seen: set[str] = set()
@@ -54,18 +54,18 @@ class Restorer:
         return restored
 
     def _missing(self) -> list[Version]:
-        desk = self._desk
-        wanted = desk.registry.snapshot(desk.clock(), desk.settings.idle_unload).wanted
+        context = self._context
+        wanted = context.registry.snapshot(context.clock(), context.settings.idle_unload).in_use
         soon = time.monotonic() - _RETRY
-        digests = desk.registry.digests(wanted)
+        digests = context.registry.digests(wanted)
         lost = [i for i, digest in digests.items() if not self._is_there(digest)]
         self._seen &= set(digests.values())
-        versions = desk.registry.versions_by_id(lost).values()
+        versions = context.registry.versions_by_id(lost).values()
         return [version for version in versions if self._failed.get(version.id, soon) <= soon]
 
     def _is_there(self, digest: str) -> bool:
         """Whether a bundle is there; at first also whether it is whole."""
-        bundles = self._desk.builder.bundles
+        bundles = self._context.builder.bundles
         if digest in self._seen and bundles.exists(digest):
             return True
         if not bundles.has(digest):
@@ -74,15 +74,15 @@ class Restorer:
         return True
 
     def _build(self, version: Version, cancelled: threading.Event) -> None:
-        desk, builder = self._desk, self._desk.builder
-        model = desk.registry.get_model(version.model)
-        place = Place(model.source, model.path, version.commit)
+        context, builder = self._context, self._context.builder
+        model = context.registry.get_model(version.model)
+        location = SourceLocation(model.source, model.path, version.commit)
         logger.info("restoring the bundle of %s v%d", version.model, version.number)
         with builder.workplace() as workplace:
-            files = builder.fetch(place, workplace, cancelled)
+            files = builder.fetch(location, workplace, cancelled)
             # The version's row says which engine answers: the new bundle must be for that one.
-            plan = replace(builder.check(place, files), engine=str(version.engine))
-            product = builder.build(files, plan, cancelled, logger.debug)
-        desk.registry.replace_bundle(version.id, product.digest, product.report)
+            model_files = replace(builder.check(location, files), engine=str(version.engine))
+            result = builder.build(files, model_files, cancelled, logger.debug)
+        context.registry.replace_bundle(version.id, result.digest, result.report)
         self._failed.pop(version.id, None)
-        desk.hints.wake()
+        context.wakeups.wake()

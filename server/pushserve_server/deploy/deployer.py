@@ -13,12 +13,12 @@ from typing import Final
 
 from pushserve_server.deploy.builder import Builder
 from pushserve_server.deploy.bundle_repair import Restorer
-from pushserve_server.deploy.lease import Desk, Leased
+from pushserve_server.deploy.lease import DeployContext, Lease
 from pushserve_server.deploy.pipeline import run
 from pushserve_server.registry import Registry
-from pushserve_server.sandbox_client import Zygote
+from pushserve_server.sandbox_client import SandboxClient
 from pushserve_server.settings import Settings
-from pushserve_server.wakeups import Hints, wait
+from pushserve_server.wakeups import Wakeups, wait
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def utc_now() -> datetime:
 
 @dataclass(slots=True)
 class _Active:
-    leased: Leased
+    lease: Lease
     thread: threading.Thread
     renewed: float
 
@@ -50,43 +50,43 @@ class Deployer:
         self,
         settings: Settings,
         registry: Registry,
-        zygote: Zygote,
-        hints: Hints,
+        zygote: SandboxClient,
+        wakeups: Wakeups,
         owner: str,
         *,
         concurrency: int = 2,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         builder = Builder(settings, zygote)
-        self._desk = Desk(settings, registry, builder, hints, owner, clock)
+        self._context = DeployContext(settings, registry, builder, wakeups, owner, clock)
         self._concurrency = concurrency
         self._active: list[_Active] = []
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="deployer", daemon=True)
-        self._restorer = Restorer(self._desk)
+        self._restorer = Restorer(self._context)
         self._restoring: threading.Thread | None = None
         self._restored = (-1, 0.0)
 
     def start(self) -> None:
         """Begin; returns at once."""
-        self._desk.builder.sweep()
+        self._context.builder.sweep()
         self._thread.start()
 
     def stop(self) -> None:
         """Stop working, give the leases back, and return when every thread has ended."""
         self._stopped.set()
-        self._desk.hints.wake()
+        self._context.wakeups.wake()
         self._thread.join(_STOP_PATIENCE)
         for active in self._active:
-            active.leased.cancel()
+            active.lease.cancel()
         for active in self._active:
             active.thread.join(_STOP_PATIENCE)
-            self._give_back(active.leased)
+            self._give_back(active.lease)
         if self._restoring is not None:
             self._restoring.join(_STOP_PATIENCE)
 
     def _loop(self) -> None:
-        with self._desk.hints.listening(f"deployer-{secrets.token_hex(4)}") as listener:
+        with self._context.wakeups.listening(f"deployer-{secrets.token_hex(4)}") as listener:
             while not self._stopped.is_set():
                 try:
                     self._turn()
@@ -95,7 +95,7 @@ class Deployer:
                     self._stopped.wait(_AFTER_TROUBLE)
                 if wait(listener, _POLL):
                     for active in self._active:
-                        active.leased.wake()
+                        active.lease.wake()
 
     def _turn(self) -> None:
         """Look after the deployments at work, and take new ones."""
@@ -107,39 +107,41 @@ class Deployer:
         self._look_for_lost_bundles()
 
     def _take(self) -> bool:
-        desk = self._desk
-        deployment = desk.registry.lease(desk.owner, desk.clock(), desk.settings.lease)
+        context = self._context
+        deployment = context.registry.lease(context.owner, context.clock(), context.settings.lease)
         if deployment is None:
             return False
-        leased = Leased(desk, deployment)
-        thread = threading.Thread(target=run, args=(leased,), name=deployment.name, daemon=True)
-        self._active.append(_Active(leased, thread, time.monotonic()))
+        lease = Lease(context, deployment)
+        thread = threading.Thread(target=run, args=(lease,), name=deployment.name, daemon=True)
+        self._active.append(_Active(lease, thread, time.monotonic()))
         thread.start()
         return True
 
     def _look_after(self, active: _Active) -> None:
         """Renew the lease in time; stop work on a row that is no longer ours or open."""
-        desk, row = self._desk, active.leased.row
-        if desk.registry.get_deployment(row.name).state.is_final:
-            active.leased.cancel()
-        elif time.monotonic() - active.renewed > desk.settings.lease / 3:
+        context, row = self._context, active.lease.row
+        if context.registry.get_deployment(row.name).state.is_final:
+            active.lease.cancel()
+        elif time.monotonic() - active.renewed > context.settings.lease / 3:
             active.renewed = time.monotonic()
-            if not desk.registry.renew(row.id, desk.owner, desk.clock(), desk.settings.lease):
-                active.leased.cancel()
+            if not context.registry.renew(
+                row.id, context.owner, context.clock(), context.settings.lease
+            ):
+                active.lease.cancel()
 
-    def _give_back(self, leased: Leased) -> None:
+    def _give_back(self, lease: Lease) -> None:
         """Let the lease end now, so that nobody has to wait for it."""
-        desk = self._desk
+        context = self._context
         try:
-            desk.registry.renew(leased.row.id, desk.owner, desk.clock(), 0)
+            context.registry.renew(lease.row.id, context.owner, context.clock(), 0)
         except Exception:
-            logger.exception("the lease of %s runs out by itself", leased.row.name)
+            logger.exception("the lease of %s runs out by itself", lease.row.name)
 
     def _look_for_lost_bundles(self) -> None:
         """At start, when what is wanted has changed, and once in a while."""
         if self._restoring is not None and self._restoring.is_alive():
             return
-        generation, at = self._desk.registry.generation(), time.monotonic()
+        generation, at = self._context.registry.generation(), time.monotonic()
         if generation == self._restored[0] and at - self._restored[1] < _LOOK_FOR_LOST_BUNDLES:
             return
         self._restored = (generation, at)

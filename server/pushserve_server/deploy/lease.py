@@ -17,31 +17,31 @@ from pushserve_server.domain.states import DeploymentState
 from pushserve_server.errors import DeploymentFailed, Unavailable
 from pushserve_server.registry import Registry
 from pushserve_server.settings import Settings
-from pushserve_server.wakeups import Hints
+from pushserve_server.wakeups import Wakeups
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class DeployContext:
     """What every run of one deployer works with. `owner` is the deployer's name in leases."""
 
     settings: Settings
     registry: Registry
     builder: Builder
-    hints: Hints
+    wakeups: Wakeups
     owner: str
     clock: Callable[[], datetime]
 
 
-class Leased:
+class Lease:
     """One leased deployment. Another thread may cancel or wake the one that works on it.
 
     Every method that writes raises LeaseLost or Superseded where the row is no longer ours.
     """
 
-    def __init__(self, desk: Desk, deployment: Deployment) -> None:
-        self.desk = desk
+    def __init__(self, context: DeployContext, deployment: Deployment) -> None:
+        self.context = context
         self.row = deployment
         self.cancelled = threading.Event()
         self._woken = threading.Event()
@@ -49,7 +49,7 @@ class Leased:
     @property
     def now(self) -> datetime:
         """The time."""
-        return self.desk.clock()
+        return self.context.clock()
 
     def cancel(self) -> None:
         """Stop the work: git and the sandbox child are killed, the row stays as it is."""
@@ -80,24 +80,24 @@ class Leased:
         model: str | None = None,
     ) -> None:
         """Write how far it has come, and wake those who watch."""
-        self.row = self.desk.registry.advance(
+        self.row = self.context.registry.advance(
             self.row.id,
-            self.desk.owner,
+            self.context.owner,
             state,
             message,
             self.now,
             commit=commit,
             model=model,
         )
-        self.desk.hints.wake()
+        self.context.wakeups.wake()
 
     def note(self, message: str) -> None:
         """Write what goes on, without a new state."""
-        self.desk.registry.note(self.row.id, self.desk.owner, message, self.now)
+        self.context.registry.note(self.row.id, self.context.owner, message, self.now)
 
     def fail(self, error: DeploymentFailed) -> None:
         """End it; the step that failed is the state that it is in."""
-        registry, owner = self.desk.registry, self.desk.owner
+        registry, owner = self.context.registry, self.context.owner
         step = registry.get_deployment(self.row.name).state
         failure = Failure(error.reason, step, error.message, error.fix)
         registry.fail(self.row.id, owner, failure, self.now)
@@ -109,7 +109,7 @@ class Leased:
             DeploymentFailed: REMOTE_UNREACHABLE (or another reason of Unavailable).
             Interrupted: it was cancelled.
         """
-        deadline = time.monotonic() + self.desk.settings.fetch_timeout
+        deadline = time.monotonic() + self.context.settings.fetch_timeout
         attempt = 0
         while True:
             try:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from pushserve_server.deploy.builder import Place, Product
+from pushserve_server.deploy.builder import SourceLocation, StoredBundle
 from pushserve_server.deploy.decide import CheckReachable, Retire, after_resolving
-from pushserve_server.deploy.lease import Leased
+from pushserve_server.deploy.lease import Lease
 from pushserve_server.deploy.naming import choose_name
 from pushserve_server.deploy.register import served_model
 from pushserve_server.domain.records import Version
@@ -22,41 +22,41 @@ logger = logging.getLogger(__name__)
 _ASK_TIMEOUT: Final = 30.0
 
 
-def resolve(leased: Leased) -> str | None:
+def resolve(lease: Lease) -> str | None:
     """Ask the remote which commit to take live; None where the ref is gone from it.
 
     Raises:
         SourceRefused: the operator does not list the source any more.
         DeploymentFailed: the remote does not answer, or no branch or tag reaches the commit.
     """
-    settings = leased.desk.settings
-    find_rule(leased.row.source, settings.sources)
+    settings = lease.context.settings
+    find_rule(lease.row.source, settings.sources)
     timeout = min(_ASK_TIMEOUT, settings.fetch_timeout)
-    remote = leased.persist(
-        lambda: list_refs(leased.row.source, timeout=timeout, cancelled=leased.cancelled)
+    remote = lease.persist(
+        lambda: list_refs(lease.row.source, timeout=timeout, cancelled=lease.cancelled)
     )
-    decision = after_resolving(leased.row.ref, leased.row.commit, remote.refs)
+    decision = after_resolving(lease.row.ref, lease.row.commit, remote.refs)
     if isinstance(decision, Retire):
         return None
     if isinstance(decision, CheckReachable):
-        _check_reachable(leased, decision.commit)
-    elif decision.commit != leased.row.commit:
+        _check_reachable(lease, decision.commit)
+    elif decision.commit != lease.row.commit:
         if decision.moved:
-            logger.info("%s: its ref has moved on", leased.row.name)
+            logger.info("%s: its ref has moved on", lease.row.name)
         message = f"the remote has {decision.commit[:12]}"
-        leased.advance(DeploymentState.FETCHING, message, commit=decision.commit)
+        lease.advance(DeploymentState.FETCHING, message, commit=decision.commit)
     return decision.commit
 
 
-def _check_reachable(leased: Leased, commit: str) -> None:
-    settings = leased.desk.settings
-    reachable = leased.persist(
+def _check_reachable(lease: Lease, commit: str) -> None:
+    settings = lease.context.settings
+    reachable = lease.persist(
         lambda: is_reachable(
-            leased.row.source,
+            lease.row.source,
             commit,
-            cache_dir=leased.desk.builder.mirrors,
+            cache_dir=lease.context.builder.mirrors,
             timeout=settings.fetch_timeout,
-            cancelled=leased.cancelled,
+            cancelled=lease.cancelled,
         )
     )
     if not reachable:
@@ -67,68 +67,68 @@ def _check_reachable(leased: Leased, commit: str) -> None:
         )
 
 
-def make_version(leased: Leased, commit: str) -> Version:
+def make_version(lease: Lease, commit: str) -> Version:
     """Give the commit's version, on disk: the one there is, else one built now.
 
     Raises:
         DeploymentFailed: the commit cannot be fetched or does not pass its gate.
     """
-    return _reuse(leased, commit) or _build(leased, commit)
+    return _reuse(lease, commit) or _build(lease, commit)
 
 
-def _reuse(leased: Leased, commit: str) -> Version | None:
-    name = _known_name(leased)
-    known = leased.desk.registry.find_built(name, commit) if name else None
-    if known is None or not leased.desk.builder.bundles.has(known.digest):
+def _reuse(lease: Lease, commit: str) -> Version | None:
+    name = _known_name(lease)
+    known = lease.context.registry.find_built(name, commit) if name else None
+    if known is None or not lease.context.builder.bundles.has(known.digest):
         return None
-    product = Product(known.digest, known.engine, known.signature, known.report)
-    return _add_version(leased, name, commit, product)
+    result = StoredBundle(known.digest, known.engine, known.signature, known.report)
+    return _add_version(lease, name, commit, result)
 
 
-def _known_name(leased: Leased) -> str:
-    row = leased.row
+def _known_name(lease: Lease) -> str:
+    row = lease.row
     if row.model:
         return row.model
-    model = served_model(leased.desk.registry, row.source, row.path)
+    model = served_model(lease.context.registry, row.source, row.path)
     return model.name if model is not None else ""
 
 
-def _build(leased: Leased, commit: str) -> Version:
-    row, builder, registry = leased.row, leased.desk.builder, leased.desk.registry
-    place = Place(row.source, row.path, commit)
+def _build(lease: Lease, commit: str) -> Version:
+    row, builder, registry = lease.row, lease.context.builder, lease.context.registry
+    location = SourceLocation(row.source, row.path, commit)
     with builder.workplace() as workplace:
-        files = leased.persist(lambda: builder.fetch(place, workplace, leased.cancelled))
+        files = lease.persist(lambda: builder.fetch(location, workplace, lease.cancelled))
         message = f"fetched {len(files.names)} files, {files.size} bytes"
-        leased.advance(DeploymentState.CHECKING, message)
-        plan = builder.check(place, files)
+        lease.advance(DeploymentState.CHECKING, message)
+        model_files = builder.check(location, files)
         name = choose_name(
             asked=row.model,
-            registered=_known_name(leased),
-            manifest=plan.name,
+            registered=_known_name(lease),
+            manifest=model_files.name,
             path=row.path,
             source=row.source,
         )
-        what = plan.format if plan.predict_py else plan.artifact
-        leased.advance(DeploymentState.BUILDING, f"trying {what} in the sandbox", model=name)
-        product = builder.build(files, plan, leased.cancelled, leased.note)
+        what = model_files.format if model_files.predict_py else model_files.artifact
+        lease.advance(DeploymentState.BUILDING, f"trying {what} in the sandbox", model=name)
+        result = builder.build(files, model_files, lease.cancelled, lease.note)
     known = registry.find_built(name, commit)
     if known is not None:
-        registry.replace_bundle(known.id, product.digest, product.report)
-    return _add_version(leased, name, commit, product)
+        registry.replace_bundle(known.id, result.digest, result.report)
+    return _add_version(lease, name, commit, result)
 
 
-def _add_version(leased: Leased, name: str, commit: str, product: Product) -> Version:
-    version = leased.desk.registry.add_version(
-        leased.row.id,
-        leased.desk.owner,
+def _add_version(lease: Lease, name: str, commit: str, result: StoredBundle) -> Version:
+    version = lease.context.registry.add_version(
+        lease.row.id,
+        lease.context.owner,
         model=name,
-        default_ref=leased.row.ref,
+        default_ref=lease.row.ref,
         commit=commit,
-        engine=product.engine,
-        digest=product.digest,
-        signature=product.signature,
-        report=product.report,
-        now=leased.now,
+        engine=result.engine,
+        digest=result.digest,
+        signature=result.signature,
+        report=result.report,
+        now=lease.now,
     )
-    leased.desk.hints.wake()
+    lease.context.wakeups.wake()
     return version

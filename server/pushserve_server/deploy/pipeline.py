@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Final
 
 from pushserve_server.build.build_job import Interrupted
-from pushserve_server.deploy.lease import Leased
+from pushserve_server.deploy.lease import Lease
 from pushserve_server.deploy.make_version import make_version, resolve
 from pushserve_server.deploy.rollout import confirm, go_live
 from pushserve_server.domain.states import DeploymentState
@@ -21,68 +21,68 @@ _MOST_ATTEMPTS: Final = 10
 _TAKE_AGAIN: Final = 3.0
 
 
-def run(leased: Leased) -> None:
+def run(lease: Lease) -> None:
     """Work until the deployment has ended or is another's; never raises.
 
     What cannot be helped by its author (the registry or the zygote is gone) leaves the row
     as it is, to be taken again.
     """
-    name = leased.row.name
+    name = lease.row.name
     try:
-        _work(leased)
+        _work(lease)
     except (LeaseLost, Superseded, Cancelled, Interrupted) as end:
         logger.info("%s: left alone (%s)", name, type(end).__name__)
     except Unavailable as error:
         logger.warning("%s: will be taken again: %s", name, error.message)
-        _give_back(leased)
+        _give_back(lease)
     except Exception:
         logger.exception("%s: will be taken again", name)
     finally:
-        leased.desk.hints.wake()
+        lease.context.wakeups.wake()
 
 
-def _give_back(leased: Leased) -> None:
+def _give_back(lease: Lease) -> None:
     """Have it taken again soon, instead of when the whole lease has run out."""
-    desk = leased.desk
+    context = lease.context
     with suppress(Unavailable):
-        desk.registry.renew(leased.row.id, desk.owner, leased.now, _TAKE_AGAIN)
+        context.registry.renew(lease.row.id, context.owner, lease.now, _TAKE_AGAIN)
 
 
-def _work(leased: Leased) -> None:
+def _work(lease: Lease) -> None:
     try:
-        _check_attempts(leased)
-        _take_live(leased)
+        _check_attempts(lease)
+        _take_live(lease)
     except (LeaseLost, Superseded, Cancelled, Interrupted, Unavailable):
         raise
     except DeploymentFailed as error:
-        leased.fail(error)
+        lease.fail(error)
     except PushserveError as error:
         fix = "Correct this and register it again with retry."
-        leased.fail(DeploymentFailed(error.code_reason, error.message, fix))
+        lease.fail(DeploymentFailed(error.code_reason, error.message, fix))
     except Exception:
-        logger.exception("%s failed", leased.row.name)
-        leased.fail(_internal())
+        logger.exception("%s failed", lease.row.name)
+        lease.fail(_internal())
 
 
-def _take_live(leased: Leased) -> None:
-    desk = leased.desk
-    if leased.row.state is DeploymentState.ACTIVATING:
+def _take_live(lease: Lease) -> None:
+    context = lease.context
+    if lease.row.state is DeploymentState.ACTIVATING:
         # Its deployer died after the ref had moved.
-        confirm(leased, desk.registry.generation())
+        confirm(lease, context.registry.generation())
         return
-    leased.advance(DeploymentState.FETCHING, "asking the remote where it points")
-    commit = resolve(leased)
+    lease.advance(DeploymentState.FETCHING, "asking the remote where it points")
+    commit = resolve(lease)
     if commit is None:
-        retired = desk.registry.retire(leased.row.id, desk.owner, leased.now)
+        retired = context.registry.retire(lease.row.id, context.owner, lease.now)
         if retired.state is DeploymentState.ACTIVATING:
-            desk.hints.wake()
-            confirm(leased, desk.registry.generation())
+            context.wakeups.wake()
+            confirm(lease, context.registry.generation())
     else:
-        go_live(leased, make_version(leased, commit))
+        go_live(lease, make_version(lease, commit))
 
 
-def _check_attempts(leased: Leased) -> None:
-    if leased.row.attempt > _MOST_ATTEMPTS:
+def _check_attempts(lease: Lease) -> None:
+    if lease.row.attempt > _MOST_ATTEMPTS:
         raise DeploymentFailed(
             "GAVE_UP",
             f"it was begun {_MOST_ATTEMPTS} times, and the server stopped each time",

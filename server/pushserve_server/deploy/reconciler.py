@@ -23,7 +23,7 @@ from pushserve_server.settings import Settings
 from pushserve_server.source.command import Cancelled
 from pushserve_server.source.remote import RemoteRefs, list_refs
 from pushserve_server.source.rules import find_rule
-from pushserve_server.wakeups import Hints
+from pushserve_server.wakeups import Wakeups
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Register:
     commit: str
 
 
-def plan(seen: Mapping[str, str], remote: Mapping[str, str]) -> tuple[Register, ...]:
+def registrations(seen: Mapping[str, str], remote: Mapping[str, str]) -> tuple[Register, ...]:
     """Compare the refs of one folder as last seen (full name to commit) with the remote's."""
     return tuple(
         Register(ref, remote.get(ref, ""))
@@ -56,13 +56,13 @@ class Reconciler:
         self,
         settings: Settings,
         registry: Registry,
-        hints: Hints,
+        wakeups: Wakeups,
         *,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._settings = settings
         self._registry = registry
-        self._hints = hints
+        self._wakeups = wakeups
         self._clock = clock
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="reconciler", daemon=True)
@@ -84,7 +84,7 @@ class Reconciler:
         with ThreadPoolExecutor(_AT_A_TIME, "reconciler") as pool:
             made = sum(pool.map(self._look_at, sources, sources.values()))
         if made:
-            self._hints.wake()
+            self._wakeups.wake()
         return made
 
     def _loop(self) -> None:
@@ -114,7 +114,7 @@ class Reconciler:
 
     def _register(self, folder: Tracked, remote: RemoteRefs) -> int:
         made = 0
-        for action in plan(folder.refs, remote.refs):
+        for action in registrations(folder.refs, remote.refs):
             _, created = self._registry.register(
                 source=folder.source,
                 path=folder.path,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from pushserve_server.deploy.decide import FRONTEND_TTL, Loaded, LoadFailed, after_loads, behind
-from pushserve_server.deploy.lease import Leased
+from pushserve_server.deploy.lease import Lease
 from pushserve_server.domain.records import Version
 from pushserve_server.errors import DeploymentFailed
 
@@ -17,20 +17,20 @@ _AGAIN: Final = (
 )
 
 
-def go_live(leased: Leased, version: Version) -> None:
+def go_live(lease: Lease, version: Version) -> None:
     """Wait until the version is loaded everywhere, move the ref, and finish.
 
     Raises:
         DeploymentFailed: LOAD_FAILED or LOAD_TIMEOUT, and the ref is where it was.
     """
-    _wait(leased, lambda: _not_loaded(leased, version), "LOAD_TIMEOUT", "it was not loaded by")
-    desk = leased.desk
-    _, generation = desk.registry.activate(leased.row.id, desk.owner, leased.now)
-    desk.hints.wake()
-    confirm(leased, generation)
+    _wait(lease, lambda: _not_loaded(lease, version), "LOAD_TIMEOUT", "it was not loaded by")
+    context = lease.context
+    _, generation = context.registry.activate(lease.row.id, context.owner, lease.now)
+    context.wakeups.wake()
+    confirm(lease, generation)
 
 
-def confirm(leased: Leased, generation: int) -> None:
+def confirm(lease: Lease, generation: int) -> None:
     """Wait until every live frontend answers by `generation`, then say READY.
 
     Raises:
@@ -38,19 +38,19 @@ def confirm(leased: Leased, generation: int) -> None:
     """
 
     def look() -> str:
-        live = leased.desk.registry.live_frontends(leased.now, FRONTEND_TTL)
+        live = lease.context.registry.live_frontends(lease.now, FRONTEND_TTL)
         return ", ".join(behind(live, generation))
 
-    _wait(leased, look, "SWAP_TIMEOUT", "the ref has moved, and still answering as before are")
-    registry, row = leased.desk.registry, leased.row
+    _wait(lease, look, "SWAP_TIMEOUT", "the ref has moved, and still answering as before are")
+    registry, row = lease.context.registry, lease.row
     gone = not registry.get_deployment(row.name).commit
     message = f"{row.ref} is served no more" if gone else "every frontend answers with it"
-    registry.finish(row.id, leased.desk.owner, message, leased.now)
+    registry.finish(row.id, lease.context.owner, message, lease.now)
 
 
-def _not_loaded(leased: Leased, version: Version) -> str:
+def _not_loaded(lease: Lease, version: Version) -> str:
     """Name the live frontends that have not loaded the version yet."""
-    registry, now = leased.desk.registry, leased.now
+    registry, now = lease.context.registry, lease.now
     live = [name for name, _ in registry.live_frontends(now, FRONTEND_TTL)]
     outcome = after_loads(live, registry.loads(version.id, now, FRONTEND_TTL))
     if isinstance(outcome, LoadFailed):
@@ -62,11 +62,11 @@ def _not_loaded(leased: Leased, version: Version) -> str:
     return "" if isinstance(outcome, Loaded) else ", ".join(outcome.missing)
 
 
-def _wait(leased: Leased, look: Callable[[], str], reason: str, what: str) -> None:
+def _wait(lease: Lease, look: Callable[[], str], reason: str, what: str) -> None:
     """Wait until `look` names nobody to wait for any more, at most `load_timeout` seconds."""
-    timeout = leased.desk.settings.load_timeout
+    timeout = lease.context.settings.load_timeout
     deadline = time.monotonic() + timeout
     while missing := look():
         if time.monotonic() > deadline:
             raise DeploymentFailed(reason, f"{what} {missing} within {timeout:g} s", _AGAIN)
-        leased.pause(_POLL)
+        lease.pause(_POLL)

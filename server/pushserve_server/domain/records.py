@@ -148,27 +148,27 @@ class Snapshot:
     """What frontends and the supervisor serve by, read in one transaction.
 
     Versions stand here by their ids; they never change, so their rows are read once
-    (`Registry.versions_by_id`). `reachable` are those that a ref or a pin leads to: a call
+    (`Registry.versions_by_id`). `referenced` are those that a ref or a pin leads to: a call
     may come for them at any time. `deploying` are those of deployments in LOADING or
-    ACTIVATING, which every frontend loads. `demanded` are those that calls needed lately:
+    ACTIVATING, which every frontend loads. `kept_alive` are those that calls needed lately:
     workers run for them. `generation` grows with every change that matters here.
     """
 
     generation: int
     models: tuple[ModelRoutes, ...]
-    reachable: frozenset[int]
+    referenced: frozenset[int]
     deploying: frozenset[int]
-    demanded: frozenset[int]
+    kept_alive: frozenset[int]
 
     @property
-    def hot(self) -> frozenset[int]:
+    def to_load(self) -> frozenset[int]:
         """Those to be loaded now, whatever else happens."""
-        return self.deploying | self.demanded
+        return self.deploying | self.kept_alive
 
     @property
-    def wanted(self) -> frozenset[int]:
+    def in_use(self) -> frozenset[int]:
         """All of them: those whose bundles have to be on disk."""
-        return self.reachable | self.deploying | self.demanded
+        return self.referenced | self.deploying | self.kept_alive
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from pushserve_server.deploy.deployer import Deployer
 from pushserve_server.deploy.reconciler import Reconciler
 from pushserve_server.processes.boot import Boot, wait_until_told_to_stop
 from pushserve_server.registry import Registry
-from pushserve_server.sandbox_client import Zygote
-from pushserve_server.wakeups import Hints
+from pushserve_server.sandbox_client import SandboxClient
+from pushserve_server.wakeups import Wakeups
 
 logger = logging.getLogger(__name__)
 
@@ -20,10 +20,12 @@ def main(boot: Boot) -> None:
     """Work until SIGTERM or until the supervisor is gone."""
     settings = boot.settings
     registry = Registry.open(settings.database)
-    hints = Hints(boot.run_dir)
+    wakeups = Wakeups(boot.run_dir)
     owner = f"{boot.id}-{secrets.token_hex(4)}"
-    deployer = Deployer(settings, registry, Zygote(zygote_socket(boot.run_dir)), hints, owner)
-    reconciler = Reconciler(settings, registry, hints)
+    deployer = Deployer(
+        settings, registry, SandboxClient(zygote_socket(boot.run_dir)), wakeups, owner
+    )
+    reconciler = Reconciler(settings, registry, wakeups)
     deployer.start()
     reconciler.start()
     logger.info("taking deployments")

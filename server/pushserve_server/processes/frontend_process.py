@@ -16,24 +16,24 @@ from typing import Final
 import uvloop
 
 from pushserve_server.api.health import Health
-from pushserve_server.api.predict_dispatch import Predicting
+from pushserve_server.api.predict_dispatch import PredictDispatcher
 from pushserve_server.api.predict_outputs import make_encoder
 from pushserve_server.api.server import make_health, make_server
 from pushserve_server.api.servicer import ModelService
 from pushserve_server.build.bundles import Bundles
 from pushserve_server.data_layout import bundles_dir, worker_socket
+from pushserve_server.domain.loading_rules import PreloadRule
 from pushserve_server.domain.records import EngineName, Version
 from pushserve_server.processes.boot import Boot
 from pushserve_server.registry import Registry
-from pushserve_server.serve.async_registry import Store
+from pushserve_server.serve.async_registry import AsyncRegistry
 from pushserve_server.serve.engines.engine import Engine
 from pushserve_server.serve.engines.onnx_engine import OnnxEngine
 from pushserve_server.serve.engines.worker_engine import WorkerEngine
-from pushserve_server.serve.models.memory import share_arenas
-from pushserve_server.serve.models.model_table import Catalogue
-from pushserve_server.serve.models.preload import PreloadRule
+from pushserve_server.serve.malloc import share_arenas
+from pushserve_server.serve.models.model_table import ModelTable
 from pushserve_server.settings import split_address
-from pushserve_server.wakeups import Hints
+from pushserve_server.wakeups import Wakeups
 
 logger = logging.getLogger(__name__)
 
@@ -41,17 +41,19 @@ POLL: Final = 0.1
 """How often the registry's counter is read when no hint comes, in seconds."""
 HEARTBEAT: Final = 2.0
 _SWITCH: Final = 0.0001
-"""How long the lane's thread waits for one that computes in Python, in seconds: several times a
-call. With Python's 0.005, a client that sends large tables makes all others wait for 30 ms."""
+"""How long the transport's thread waits for one that computes in Python, in seconds: several times
+a call. With Python's 0.005, a client that sends large tables makes all others wait for 30 ms."""
 
 
 class Frontend:
     """Follows the registry and keeps health and heartbeat in step with what is served."""
 
-    def __init__(self, boot: Boot, store: Store, catalogue: Catalogue, health: Health) -> None:
+    def __init__(
+        self, boot: Boot, store: AsyncRegistry, model_table: ModelTable, health: Health
+    ) -> None:
         self._idle_unload = boot.settings.idle_unload
         self._store = store
-        self._catalogue = catalogue
+        self._model_table = model_table
         self._health = health
         self._generation = -1
         self._said = -2
@@ -75,15 +77,15 @@ class Frontend:
         generation = await self._store.generation()
         if generation != self._generation:
             snapshot = await self._store.snapshot(self._idle_unload)
-            await self._catalogue.follow(snapshot)
+            await self._model_table.follow(snapshot)
             self._generation = snapshot.generation
-        applied = self._catalogue.applied
+        applied = self._model_table.applied
         now = time.monotonic()
         if applied != self._said or now - self._said_at > HEARTBEAT:
             await self._store.heartbeat(applied)
             self._said, self._said_at = applied, now
-        await self._catalogue.report_calls(now)
-        await self._health.show(self._catalogue.readiness())
+        await self._model_table.report_calls(now)
+        await self._health.show(self._model_table.readiness())
 
 
 async def _wait_for_hint(hint: socket.socket, seconds: float) -> None:
@@ -96,7 +98,7 @@ async def _wait_for_hint(hint: socket.socket, seconds: float) -> None:
             pass
 
 
-def _make_catalogue(boot: Boot, store: Store, pool: ThreadPoolExecutor) -> Catalogue:
+def _make_model_table(boot: Boot, store: AsyncRegistry, pool: ThreadPoolExecutor) -> ModelTable:
     settings = boot.settings
     bundles = Bundles(bundles_dir(settings))
 
@@ -105,7 +107,7 @@ def _make_catalogue(boot: Boot, store: Store, pool: ThreadPoolExecutor) -> Catal
             return OnnxEngine(version, bundles, pool)
         return WorkerEngine(worker_socket(boot.run_dir, version.id))
 
-    return Catalogue(
+    return ModelTable(
         store,
         make_engine,
         make_encoder,
@@ -121,33 +123,33 @@ async def run(boot: Boot) -> None:
     """Serve until SIGTERM or until the supervisor is gone, then drain."""
     settings = boot.settings
     registry = Registry.open(settings.database)
-    hints = Hints(boot.run_dir)
-    store = Store(registry, hints, boot.id)
+    wakeups = Wakeups(boot.run_dir)
+    store = AsyncRegistry(registry, wakeups, boot.id)
     pool = ThreadPoolExecutor(os.cpu_count() or 1, "onnx")
-    catalogue = _make_catalogue(boot, store, pool)
+    model_table = _make_model_table(boot, store, pool)
     health = make_health()
     host, _ = split_address(settings.listen)
     address = f"[{host}]:{boot.port}" if ":" in host else f"{host}:{boot.port}"
-    predicting = Predicting(catalogue, settings.max_concurrent)
+    predicting = PredictDispatcher(model_table, settings.max_concurrent)
     service = ModelService(settings, store)
-    server, lane = make_server(settings, service, predicting, health, address)
+    server, core = make_server(settings, service, predicting, health, address)
     await store.started(boot.replica)
-    with hints.listening(boot.name) as hint:
-        frontend = Frontend(boot, store, catalogue, health)
+    with wakeups.listening(boot.name) as hint:
+        frontend = Frontend(boot, store, model_table, health)
         await frontend.begin()
         follower = asyncio.create_task(frontend.follow(hint))
         await server.start()
-        lane.start()
+        core.start()
         logger.info("answering on %s", address)
         await _stop_asked()
         follower.cancel()
         await asyncio.gather(follower, return_exceptions=True)
         await health.drain()
         await server.stop(settings.drain_timeout)
-        lane.stop()
+        core.stop()
         await predicting.close()
-        lane.close()
-    await catalogue.close()
+        core.close()
+    await model_table.close()
     await store.stopped()
     store.close()
     pool.shutdown(cancel_futures=True)

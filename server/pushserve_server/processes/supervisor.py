@@ -25,12 +25,12 @@ from pushserve_server.errors import Unavailable
 from pushserve_server.processes.boot import Boot, set_up_logging, start
 from pushserve_server.registry import Registry
 from pushserve_server.registry.notifications import ChangeListener
-from pushserve_server.sandbox_client import Zygote, end_zygote, is_ready, start_zygote
+from pushserve_server.sandbox_client import SandboxClient, end_zygote, is_ready, start_zygote
 from pushserve_server.settings import ConfigError, Settings, split_address
 from pushserve_server.source.rules import check_rules
-from pushserve_server.wakeups import Hints, wait
+from pushserve_server.wakeups import Wakeups, wait
 from pushserve_server.workers.backoff import Backoff
-from pushserve_server.workers.planner import Following
+from pushserve_server.workers.planner import WorkerPlanner
 from pushserve_server.workers.pool import Workers
 
 logger = logging.getLogger(__name__)
@@ -88,17 +88,17 @@ class Supervisor:
         self._replica = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._run_dir = run_dir
         self._settings = settings
-        self._hints = Hints(run_dir)
-        self._changes = ChangeListener(settings.database, self._hints.wake)
+        self._wakeups = Wakeups(run_dir)
+        self._changes = ChangeListener(settings.database, self._wakeups.wake)
         self._stopping = False
         self._zygote_process: subprocess.Popen[bytes] | None = None
         self._zygote_since = 0.0
         self._zygote_ready = self._had_zygote = False
-        zygote = Zygote(data_layout.zygote_socket(run_dir))
+        zygote = SandboxClient(data_layout.zygote_socket(run_dir))
         self._workers = Workers(
             settings, run_dir, zygote, Bundles(data_layout.bundles_dir(settings))
         )
-        self._following = Following(settings, registry, self._workers, self._replica)
+        self._planner = WorkerPlanner(settings, registry, self._workers, self._replica)
         self._frontends = [
             Child("pushserve_server.processes.frontend_process", self._boot(f"frontend-{i}", port))
             for i in range(settings.frontends)
@@ -116,7 +116,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Keep everything running until `stop`, then drain."""
-        with self._hints.listening("supervisor") as hint:
+        with self._wakeups.listening("supervisor") as hint:
             self._changes.start()
             try:
                 while not self._stopping:
@@ -137,7 +137,7 @@ class Supervisor:
         if not self._zygote_ready:
             return  # whoever asked it for a worker now would wait for seconds
         try:
-            self._following.step()
+            self._planner.step()
         except Exception:
             logger.exception("the registry cannot be read; workers stay as they are")
         self._workers.tend()

@@ -10,19 +10,19 @@ from pushserve_runtime.signature import Signature
 from pushserve_server.domain.records import Deployment, EngineName, Failure, Version
 from pushserve_server.domain.states import DeploymentState
 from pushserve_server.errors import AlreadyExists, NotFound, NotPossibleNow
-from pushserve_server.registry.database import Store
+from pushserve_server.registry.database import RegistryDatabase
 from pushserve_server.registry.history import change, change_to_failed, supersede
 from pushserve_server.registry.leasing import Superseded, owned
 from pushserve_server.registry.lookups import built_row, model_of_folder
 from pushserve_server.registry.row_records import deployment_from_row, full_branch, version_from_row
-from pushserve_server.registry.serving import touch_demand
+from pushserve_server.registry.serving import touch_keep_alive
 from pushserve_server.registry.tables import DeploymentRow, ModelRow, RefRow, Tables, VersionRow
 
 
-class GoingLive:
+class Activation:
     """The part of the registry that makes versions and moves refs."""
 
-    _store: Store
+    _store: RegistryDatabase
 
     def find_built(self, model: str, commit: str) -> Version | None:
         """Give the version that the commit was built to, if it was."""
@@ -51,7 +51,7 @@ class GoingLive:
         Raises:
             AlreadyExists: another folder's model has that name.
             NotPossibleNow: the folder is served under another name.
-            LeaseLost, Superseded: as `Leasing.advance`.
+            LeaseLost, Superseded: as `Leases.advance`.
         """
         with self._store.writing() as tables:
             deployment = owned(self._store, deployment_id, owner)
@@ -106,8 +106,8 @@ class GoingLive:
             The deployment, and the generation that every frontend has to come to.
 
         Raises:
-            Superseded: the ref has a newer deployment, or as `Leasing.advance`.
-            LeaseLost: as `Leasing.advance`.
+            Superseded: the ref has a newer deployment, or as `Leases.advance`.
+            LeaseLost: as `Leases.advance`.
             ValueError: there is no version yet.
         """
         with self._store.writing() as tables:
@@ -138,7 +138,7 @@ class GoingLive:
         """Say that every frontend answers with the version.
 
         Raises:
-            LeaseLost, Superseded: as `Leasing.advance`.
+            LeaseLost, Superseded: as `Leases.advance`.
         """
         with self._store.writing() as tables:
             row = owned(self._store, deployment_id, owner)
@@ -150,11 +150,11 @@ class GoingLive:
     def _keep_running(tables: Tables, row: DeploymentRow, now: datetime) -> None:
         """Let a version that is loaded count as called just now, where that keeps it loaded.
 
-        No ref holds the version of a bare commit, and workers run for demands alone.
+        No ref holds the version of a bare commit, and workers run for keep-alive requests alone.
         """
         version = tables.versions.get_or_none(id=row.version_id)
         if version is not None and (not row.ref or version.engine == EngineName.WORKER):
-            touch_demand(tables, version.id, now, by_ref=bool(row.ref))
+            touch_keep_alive(tables, version.id, now, by_ref=bool(row.ref))
 
     def retire(self, deployment_id: int, owner: str, now: datetime) -> Deployment:
         """Serve a ref that is gone from the remote no more.
@@ -163,7 +163,7 @@ class GoingLive:
         ref stays, and it is READY. A ref that was never served makes it fail.
 
         Raises:
-            LeaseLost, Superseded: as `Leasing.advance`.
+            LeaseLost, Superseded: as `Leases.advance`.
         """
         with self._store.writing() as tables:
             row = owned(self._store, deployment_id, owner)

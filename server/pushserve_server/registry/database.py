@@ -45,7 +45,7 @@ def postgres_url(url: str) -> str | None:
     return f"postgresql://{rest}" if separator and scheme in _POSTGRES_SCHEMES else None
 
 
-class Store:
+class RegistryDatabase:
     """One open database: its tables and its transactions. Any thread may use it."""
 
     def __init__(self, database: Database, *, postgres: bool) -> None:
@@ -55,7 +55,7 @@ class Store:
         self.tables = Tables(database)
 
     @classmethod
-    def open(cls, url: str) -> Store:
+    def open(cls, url: str) -> RegistryDatabase:
         """Connect and bring the schema up to date.
 
         Raises:

@@ -9,17 +9,17 @@ from datetime import datetime
 from pushserve_server.domain.records import Deployment
 from pushserve_server.domain.states import DeploymentState
 from pushserve_server.errors import AlreadyExists, NotFound, NotPossibleNow
-from pushserve_server.registry.database import Store
+from pushserve_server.registry.database import RegistryDatabase
 from pushserve_server.registry.history import supersede_older
 from pushserve_server.registry.lookups import model_of_folder, ref_names
 from pushserve_server.registry.row_records import deployment_from_row, full_branch
 from pushserve_server.registry.tables import DeploymentRow, Tables
 
 
-class Registering:
+class Deployments:
     """The part of the registry that Register and its relatives use."""
 
-    _store: Store
+    _store: RegistryDatabase
 
     def register(
         self,

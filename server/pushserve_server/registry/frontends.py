@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
-from pushserve_server.registry.database import Store
+from pushserve_server.registry.database import RegistryDatabase
 from pushserve_server.registry.tables import Tables, tuples
 
 _DEAD: Final = timedelta(hours=1)
@@ -19,7 +19,7 @@ class Frontends:
     None of it counts as a change; deployers that wait for it are told all the same.
     """
 
-    _store: Store
+    _store: RegistryDatabase
 
     def frontend_started(self, frontend_id: str, replica: str, now: datetime) -> None:
         """Announce a frontend of a replica; rows of long dead ones go."""

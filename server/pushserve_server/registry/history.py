@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pushserve_server.domain.records import Failure
 from pushserve_server.domain.states import TRANSITIONS, DeploymentState
-from pushserve_server.registry.database import Store
+from pushserve_server.registry.database import RegistryDatabase
 from pushserve_server.registry.tables import EPOCH, DeploymentRow
 
 OPEN: Final = tuple(state for state in DeploymentState if not state.is_final)
@@ -17,7 +17,7 @@ NOT_LIVE: Final = tuple(state for state in OPEN if state is not DeploymentState.
 
 
 def change(
-    store: Store,
+    store: RegistryDatabase,
     row: DeploymentRow,
     state: DeploymentState,
     message: str,
@@ -48,7 +48,9 @@ def change(
         store.bump()
 
 
-def change_to_failed(store: Store, row: DeploymentRow, failure: Failure, now: datetime) -> None:
+def change_to_failed(
+    store: RegistryDatabase, row: DeploymentRow, failure: Failure, now: datetime
+) -> None:
     """End the deployment with its failure."""
     change(
         store,
@@ -63,7 +65,7 @@ def change_to_failed(store: Store, row: DeploymentRow, failure: Failure, now: da
     )
 
 
-def supersede_older(store: Store, newer: DeploymentRow, now: datetime) -> None:
+def supersede_older(store: RegistryDatabase, newer: DeploymentRow, now: datetime) -> None:
     """End the deployments of the same ref that `newer` takes the place of."""
     deployments = store.tables.deployments
     older = deployments.select().where(
@@ -77,7 +79,7 @@ def supersede_older(store: Store, newer: DeploymentRow, now: datetime) -> None:
         supersede(store, row, newer.name, now)
 
 
-def supersede(store: Store, row: DeploymentRow, newer: str, now: datetime) -> None:
+def supersede(store: RegistryDatabase, row: DeploymentRow, newer: str, now: datetime) -> None:
     """End one deployment in favour of the one called `newer`."""
     change(
         store,

@@ -8,7 +8,7 @@ from peewee import ModelSelect
 
 from pushserve_server.domain.records import Deployment, Failure
 from pushserve_server.domain.states import DeploymentState
-from pushserve_server.registry.database import Store
+from pushserve_server.registry.database import RegistryDatabase
 from pushserve_server.registry.history import OPEN, change, change_to_failed
 from pushserve_server.registry.lookups import built_row
 from pushserve_server.registry.row_records import deployment_from_row
@@ -23,10 +23,10 @@ class Superseded(Exception):
     """The deployment has ended (superseded, or its ref or model was deleted): stop."""
 
 
-class Leasing:
+class Leases:
     """The part of the registry that takes deployments from state to state."""
 
-    _store: Store
+    _store: RegistryDatabase
 
     def lease(self, owner: str, now: datetime, seconds: float) -> Deployment | None:
         """Take the oldest deployment that nobody works on; None where there is none.
@@ -81,7 +81,7 @@ class Leasing:
         """Say that the deployment has come to `state`, or goes on in it, as `message` tells.
 
         A `commit` other than the row's makes it forget the version that it had. LOADING
-        without `GoingLive.add_version` takes the version that the commit was built to.
+        without `Activation.add_version` takes the version that the commit was built to.
 
         Raises:
             LeaseLost: another owner has it.
@@ -130,11 +130,11 @@ class Leasing:
             return deployment_from_row(row)
 
 
-def owned(store: Store, deployment_id: int, owner: str) -> DeploymentRow:
+def owned(store: RegistryDatabase, deployment_id: int, owner: str) -> DeploymentRow:
     """Read and lock the row of a deployment that `owner` works on.
 
     Raises:
-        LeaseLost, Superseded: as `Leasing.advance`.
+        LeaseLost, Superseded: as `Leases.advance`.
     """
     deployments = store.tables.deployments
     query = deployments.select().where(deployments.id == deployment_id)

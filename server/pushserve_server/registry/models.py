@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pushserve_server.domain.records import Model, Ref, Tracked, Version
-from pushserve_server.registry.database import Store
+from pushserve_server.registry.database import RegistryDatabase
 from pushserve_server.registry.lookups import model_row, ref_row, refs_of, version_row
 from pushserve_server.registry.row_records import default_ref, version_from_row
 from pushserve_server.registry.tables import ModelRow, Tables
@@ -15,7 +15,7 @@ from pushserve_server.registry.tracking import tracked_folders
 class Models:
     """The part of the registry that says what there is."""
 
-    _store: Store
+    _store: RegistryDatabase
 
     def get_model(self, name: str) -> Model:
         """Give a model with its refs.

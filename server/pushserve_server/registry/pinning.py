@@ -7,17 +7,17 @@ from typing import Any
 
 from pushserve_server.domain.records import Failure, Ref
 from pushserve_server.domain.states import DeploymentState
-from pushserve_server.registry.database import Store
+from pushserve_server.registry.database import RegistryDatabase
 from pushserve_server.registry.history import OPEN, change_to_failed
 from pushserve_server.registry.lookups import model_row, ref_row, version_row
 from pushserve_server.registry.models import ref_record
 from pushserve_server.registry.tables import ModelRow, Tables
 
 
-class Refs:
+class Pinning:
     """The part of the registry that Pin, Unpin and Delete use."""
 
-    _store: Store
+    _store: RegistryDatabase
 
     def pin(
         self, model: str, ref: str, *, number: int | None, commit: str | None, now: datetime
@@ -103,7 +103,7 @@ def _refs(tables: Tables, model: ModelRow) -> Any:
 
 
 def _delete_model(tables: Tables, model: ModelRow) -> None:
-    """Delete the model, whose refs are deleted; demands go with their versions.
+    """Delete the model, whose refs are deleted; keep-alive requests go with their versions.
 
     What frontends have loaded stays noted until they forget it: the workers stay as long.
     """

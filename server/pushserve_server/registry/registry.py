@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import Self
 
-from pushserve_server.registry.activation import GoingLive
-from pushserve_server.registry.database import Store
-from pushserve_server.registry.deployments import Registering
+from pushserve_server.registry.activation import Activation
+from pushserve_server.registry.database import RegistryDatabase
+from pushserve_server.registry.deployments import Deployments
 from pushserve_server.registry.frontends import Frontends
-from pushserve_server.registry.leasing import Leasing
+from pushserve_server.registry.leasing import Leases
 from pushserve_server.registry.models import Models
-from pushserve_server.registry.pinning import Refs
-from pushserve_server.registry.serving import Serving
+from pushserve_server.registry.pinning import Pinning
+from pushserve_server.registry.serving import ServingState
 
 
-class Registry(Registering, Leasing, GoingLive, Models, Refs, Serving, Frontends):
+class Registry(Deployments, Leases, Activation, Models, Pinning, ServingState, Frontends):
     """Every read and write of the registry, each in one transaction.
 
     Calls block, and may come from any thread. What they return is on disk. Every one of
     them raises `Unavailable` where the database cannot be used.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: RegistryDatabase) -> None:
         self._store = store
 
     @classmethod
@@ -36,7 +36,7 @@ class Registry(Registering, Leasing, GoingLive, Models, Refs, Serving, Frontends
             ValueError: the URL has another form.
             Unavailable: the database cannot be reached.
         """
-        return cls(Store.open(url))
+        return cls(RegistryDatabase.open(url))
 
     def close(self) -> None:
         """Close every connection. No call may be under way."""

@@ -1,4 +1,4 @@
-"""What whoever serves reads: the counter, the snapshot, the versions, the demands."""
+"""What whoever serves reads: the counter, the snapshot, the versions, the keep-alive requests."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 from peewee import chunked, fn
 
 from pushserve_server.domain.records import ModelRoutes, Route, Snapshot, Version
-from pushserve_server.registry.database import Store
+from pushserve_server.registry.database import RegistryDatabase
 from pushserve_server.registry.history import OPEN
 from pushserve_server.registry.row_records import default_ref, version_from_row
 from pushserve_server.registry.tables import Tables, tuples
 
 
-class Serving:
+class ServingState:
     """The part of the registry that frontends and the supervisor serve by."""
 
-    _store: Store
+    _store: RegistryDatabase
 
     def generation(self) -> int:
         """Read the counter of changes that matter to whoever serves."""
@@ -27,18 +27,18 @@ class Serving:
             return self._store.generation()
 
     def snapshot(self, now: datetime, idle_seconds: float) -> Snapshot:
-        """Read what is to be served, without demands that are older than `idle_seconds`.
+        """Read what is to be served, without keep-alive requests older than `idle_seconds`.
 
-        Such demands are deleted here, so that one generation has one snapshot.
+        Such ones are deleted here, so that one generation has one snapshot.
         """
-        self.expire_demands(now, idle_seconds)
+        self.expire_keep_alives(now, idle_seconds)
         with self._store.reading() as tables:
             return Snapshot(
                 generation=self._store.generation(),
                 models=tuple(_routes(tables)),
-                reachable=(reachable := frozenset(_reachable(tables))),
+                referenced=(referenced := frozenset(_referenced(tables))),
                 deploying=frozenset(_deploying(tables)),
-                demanded=frozenset(_demanded(tables, reachable)),
+                kept_alive=frozenset(_kept_alive(tables, referenced)),
             )
 
     def versions_by_id(self, ids: Iterable[int]) -> dict[int, Version]:
@@ -64,62 +64,68 @@ class Serving:
                 found |= dict(tuples(query.where(versions.id.in_(some))))
         return found
 
-    def demand(self, version_ids: Collection[int], now: datetime, *, by_ref: bool = False) -> None:
+    def keep_alive(
+        self, version_ids: Collection[int], now: datetime, *, by_ref: bool = False
+    ) -> None:
         """Note that calls need some versions. Those deleted meanwhile are passed over.
 
-        A demand `by_ref` counts while a ref or a pin leads to its version, however old it is.
+        One `by_ref` counts while a ref or a pin leads to its version, however old it is.
         """
         with self._store.writing() as tables:
             versions = tables.versions
             there = versions.select(versions.id).where(versions.id.in_(list(version_ids)))
             # Every one of them is touched, so no `any` over the calls.
-            first = [touch_demand(tables, i, now, by_ref=by_ref) for (i,) in tuples(there)]
+            first = [touch_keep_alive(tables, i, now, by_ref=by_ref) for (i,) in tuples(there)]
             if True in first:
                 self._store.bump()
 
-    def demands(self) -> dict[int, datetime]:
+    def keep_alives(self) -> dict[int, datetime]:
         """Give when calls needed each version for the last time."""
         with self._store.reading() as tables:
-            demands = tables.demands
-            return dict(tuples(demands.select(demands.version_id, demands.called_at)))
+            keep_alives = tables.keep_alives
+            return dict(tuples(keep_alives.select(keep_alives.version_id, keep_alives.called_at)))
 
-    def withdraw_demands(self, version_ids: Collection[int]) -> None:
-        """Take demands away: there is no memory for them. The next call makes them anew."""
+    def withdraw_keep_alives(self, version_ids: Collection[int]) -> None:
+        """Take requests away: there is no memory for them. The next call makes them anew."""
         with self._store.writing() as tables:
-            demands = tables.demands
-            if demands.delete().where(demands.version_id.in_(list(version_ids))).execute():
+            keep_alives = tables.keep_alives
+            if keep_alives.delete().where(keep_alives.version_id.in_(list(version_ids))).execute():
                 self._store.bump()
 
-    def expire_demands(self, now: datetime, idle_seconds: float, *, all_refs: bool = False) -> int:
-        """Delete the demands that are older than `idle_seconds`; give how many.
+    def expire_keep_alives(
+        self, now: datetime, idle_seconds: float, *, all_refs: bool = False
+    ) -> int:
+        """Delete the keep-alive requests that are older than `idle_seconds`; give how many.
 
         Those by a ref that still leads to their version stay, but for `all_refs`.
         """
-        demands = self._store.tables.demands
-        old = demands.called_at <= now - timedelta(seconds=idle_seconds)
+        keep_alives = self._store.tables.keep_alives
+        old = keep_alives.called_at <= now - timedelta(seconds=idle_seconds)
         if not all_refs:
-            old &= ~demands.by_ref | ~_led_to(self._store.tables)
+            old &= ~keep_alives.by_ref | ~_led_to(self._store.tables)
         with self._store.reading():
             # A look that takes no lock, as most find nothing.
-            if not demands.select().where(old).exists():
+            if not keep_alives.select().where(old).exists():
                 return 0
         with self._store.writing():
-            deleted: int = demands.delete().where(old).execute()
+            deleted: int = keep_alives.delete().where(old).execute()
             if deleted:
                 self._store.bump()
             return deleted
 
 
-def touch_demand(tables: Tables, version_id: int, now: datetime, *, by_ref: bool = False) -> bool:
+def touch_keep_alive(
+    tables: Tables, version_id: int, now: datetime, *, by_ref: bool = False
+) -> bool:
     """Note a call for a version; say whether that may change what is to be loaded."""
-    demands = tables.demands
-    same = demands.version_id == version_id
+    keep_alives = tables.keep_alives
+    same = keep_alives.version_id == version_id
     if not by_ref:
-        same &= ~demands.by_ref  # one by a ref may be there and not count
-    if demands.update(called_at=now, by_ref=by_ref).where(same).execute():
+        same &= ~keep_alives.by_ref  # one by a ref may be there and not count
+    if keep_alives.update(called_at=now, by_ref=by_ref).where(same).execute():
         return False
-    demands.insert(version_id=version_id, called_at=now, by_ref=by_ref).on_conflict(
-        conflict_target=[demands.version_id], update={"called_at": now, "by_ref": by_ref}
+    keep_alives.insert(version_id=version_id, called_at=now, by_ref=by_ref).on_conflict(
+        conflict_target=[keep_alives.version_id], update={"called_at": now, "by_ref": by_ref}
     ).execute()
     return True
 
@@ -145,16 +151,16 @@ def _routes(tables: Tables) -> list[ModelRoutes]:
     ]
 
 
-def _reachable(tables: Tables) -> set[int]:
+def _referenced(tables: Tables) -> set[int]:
     """Give the versions that a ref or a pin leads to.
 
     The version under a pin is among them, so that Unpin answers at once.
     """
     refs = tables.refs
-    reachable = set[int]()
+    referenced = set[int]()
     for built, pinned in tuples(refs.select(refs.version_id, refs.pinned_id)):
-        reachable |= {built, pinned or built}
-    return reachable
+        referenced |= {built, pinned or built}
+    return referenced
 
 
 def _deploying(tables: Tables) -> set[int]:
@@ -165,13 +171,15 @@ def _deploying(tables: Tables) -> set[int]:
     return {version_id for (version_id,) in tuples(underway)}
 
 
-def _demanded(tables: Tables, reachable: Container[int]) -> set[int]:
-    query = tables.demands.select(tables.demands.version_id, tables.demands.by_ref)
-    return {i for i, by_ref in tuples(query) if not by_ref or i in reachable}
+def _kept_alive(tables: Tables, referenced: Container[int]) -> set[int]:
+    query = tables.keep_alives.select(tables.keep_alives.version_id, tables.keep_alives.by_ref)
+    return {i for i, by_ref in tuples(query) if not by_ref or i in referenced}
 
 
 def _led_to(tables: Tables) -> Any:
-    """The condition that some ref or pin leads to a demand's version."""
-    refs, demands = tables.refs, tables.demands
-    leading = (refs.version_id == demands.version_id) | (refs.pinned_id == demands.version_id)
+    """The condition that some ref or pin leads to a keep-alive request's version."""
+    refs, keep_alives = tables.refs, tables.keep_alives
+    leading = (refs.version_id == keep_alives.version_id) | (
+        refs.pinned_id == keep_alives.version_id
+    )
     return fn.EXISTS(refs.select(refs.id).where(leading))

@@ -1,4 +1,4 @@
-"""The tables as Peewee sees them, bound to one database for each `Store`.
+"""The tables as Peewee sees them, bound to one database for each `Database`.
 
 The schema itself, with its keys, indexes and constraints, is made by `migrations/`. Here
 keys to other tables are plain numbers: what leaves this package are records, never rows.
@@ -155,7 +155,7 @@ class LoadRow(Model):
         primary_key = CompositeKey("frontend_id", "version_id")
 
 
-class DemandRow(Model):
+class KeepAliveRow(Model):
     """That calls need a version, and when the last one came; `by_ref`: only while one leads."""
 
     version_id = IntegerField(primary_key=True)
@@ -197,5 +197,5 @@ class Tables:
         self.events = _bound(EventRow, "deployment_events", database)
         self.frontends = _bound(FrontendRow, "frontends", database)
         self.loads = _bound(LoadRow, "loads", database)
-        self.demands = _bound(DemandRow, "demands", database)
+        self.keep_alives = _bound(KeepAliveRow, "demands", database)
         self.counter = _bound(CounterRow, "counter", database)

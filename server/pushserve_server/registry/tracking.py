@@ -57,7 +57,7 @@ def _registered(tables: Tables) -> Iterator[_Seen]:
         .where(deployments.ref != "", ~deployments.forgotten)
         .group_by(deployments.source, deployments.path, deployments.ref)
     )
-    following = _following(tables)
+    following = _planner(tables)
     for row in deployments.select().where(deployments.id.in_(newest)):
         if row.failure_reason == "REF_NOT_FOUND":
             continue
@@ -68,7 +68,7 @@ def _registered(tables: Tables) -> Iterator[_Seen]:
         yield _Seen(row.source, row.path, row.model, row.ref, row.commit)
 
 
-def _following(tables: Tables) -> set[tuple[str, str, str]]:
+def _planner(tables: Tables) -> set[tuple[str, str, str]]:
     """Give (source, path, ref) of the refs that no pin holds."""
     refs, models, sources = tables.refs, tables.models, tables.sources
     query = (

@@ -10,17 +10,19 @@ from typing import TypeVar
 
 from pushserve_server.domain.records import Snapshot, Version
 from pushserve_server.registry import Registry
-from pushserve_server.wakeups import Hints
+from pushserve_server.wakeups import Wakeups
 
 T = TypeVar("T")
 
 
-class Store:
+class AsyncRegistry:
     """Runs registry calls on threads, so that the event loop never waits for the disk."""
 
-    def __init__(self, registry: Registry, hints: Hints, frontend: str, threads: int = 4) -> None:
+    def __init__(
+        self, registry: Registry, wakeups: Wakeups, frontend: str, threads: int = 4
+    ) -> None:
         self._registry = registry
-        self._hints = hints
+        self._wakeups = wakeups
         self._frontend = frontend
         self._pool = ThreadPoolExecutor(threads, "registry")
         self._remote_pool = ThreadPoolExecutor(8, "remote")
@@ -33,7 +35,7 @@ class Store:
     async def change(self, call: Callable[[Registry], T]) -> T:
         """Run a call that changes what others serve by, and wake them."""
         result = await self.run(call)
-        self._hints.wake()
+        self._wakeups.wake()
         return result
 
     async def ask_remote(self, call: Callable[[Registry], T]) -> T:
@@ -43,7 +45,7 @@ class Store:
         """
         loop = asyncio.get_running_loop()
         result = await loop.run_in_executor(self._remote_pool, call, self._registry)
-        self._hints.wake()
+        self._wakeups.wake()
         return result
 
     async def generation(self) -> int:
@@ -69,9 +71,9 @@ class Store:
             lambda registry: registry.find_version(model, number=number, commit=commit)
         )
 
-    async def demand(self, version_ids: Collection[int], *, by_ref: bool) -> None:
+    async def keep_alive(self, version_ids: Collection[int], *, by_ref: bool) -> None:
         """Say that calls need some versions."""
-        await self.change(lambda registry: registry.demand(version_ids, now(), by_ref=by_ref))
+        await self.change(lambda registry: registry.keep_alive(version_ids, now(), by_ref=by_ref))
 
     async def record_load(self, version_id: int, error: str | None) -> None:
         """Say that this frontend has loaded a version, or why it could not."""

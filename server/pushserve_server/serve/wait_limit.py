@@ -17,7 +17,7 @@ _WINDOW: Final = 0.25
 _LEAST_PAUSE: Final = 0.1
 
 
-class Pace:
+class WaitLimiter:
     """How fast one version's calls end. Times are in seconds, from one monotonic clock."""
 
     __slots__ = ("_longest", "_rate", "_since", "ended")

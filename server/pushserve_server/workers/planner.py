@@ -7,21 +7,24 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Final
 
+from pushserve_server.domain.loading_rules import PreloadRule, Use, evictions, preloads
 from pushserve_server.domain.records import EngineName, Snapshot, Version
 from pushserve_server.registry import Registry
 from pushserve_server.registry.tables import EPOCH
-from pushserve_server.serve.models.memory import Use, victims
-from pushserve_server.serve.models.preload import PreloadRule, preloads
 from pushserve_server.settings import Settings
-from pushserve_server.workers.pool import Plan, Workers, plan
+from pushserve_server.workers.pool import SlotChanges, Workers, slot_changes
 from pushserve_server.workers.process_memory import Footprints
 
 _IDLE_LOOK: Final = 5.0
 
 
 def within(
-    open_now: Plan, fixed: Collection[int], taken: int, limit: int, size: Callable[[int], int]
-) -> Plan:
+    open_now: SlotChanges,
+    fixed: Collection[int],
+    taken: int,
+    limit: int,
+    size: Callable[[int], int],
+) -> SlotChanges:
     """Leave out of a plan the slots for which there is no room until others have closed.
 
     `taken` is what those that run take, in bytes. One of `fixed`, and the only one there
@@ -32,10 +35,10 @@ def within(
         if version_id in fixed or not taken or taken + size(version_id) <= limit:
             opened.append(version_id)
             taken += size(version_id)
-    return Plan(open=tuple(opened), close=open_now.close)
+    return SlotChanges(open=tuple(opened), close=open_now.close)
 
 
-class Following:
+class WorkerPlanner:
     """Keeps the workers of one server in step with the registry."""
 
     def __init__(
@@ -47,7 +50,7 @@ class Following:
         self._replica = replica
         self._footprints = Footprints()
         self._snapshot: Snapshot | None = None
-        self._wanted: dict[int, Version] = {}
+        self._to_run: dict[int, Version] = {}
         self._looked_for_idle = 0.0
 
     def step(self) -> None:
@@ -55,7 +58,7 @@ class Following:
         now = time.monotonic()
         if now - self._looked_for_idle > _IDLE_LOOK:
             self._looked_for_idle = now
-            self._registry.expire_demands(datetime.now(UTC), self._settings.idle_unload)
+            self._registry.expire_keep_alives(datetime.now(UTC), self._settings.idle_unload)
         changed = self._read()
         if self._footprints.measure(self._workers.pids, now) or changed:
             self._make_room()
@@ -64,7 +67,7 @@ class Following:
             self._carry_out()
 
     def _worker_ids(self) -> set[int]:
-        return {i for i, version in self._wanted.items() if version.engine is EngineName.WORKER}
+        return {i for i, version in self._to_run.items() if version.engine is EngineName.WORKER}
 
     def _read(self) -> bool:
         """Read what is wanted, where that has changed; say whether it has."""
@@ -73,51 +76,51 @@ class Following:
             return False
         moment, idle = datetime.now(UTC), self._settings.idle_unload
         if before is None:
-            self._registry.expire_demands(moment, idle, all_refs=True)
-            self._demand_preloads(self._registry.snapshot(moment, idle), moment)
+            self._registry.expire_keep_alives(moment, idle, all_refs=True)
+            self._keep_preloads(self._registry.snapshot(moment, idle), moment)
         self._snapshot = snapshot = self._registry.snapshot(moment, idle)
         # A lost bundle that was built again may have another digest: read those anew.
         stale = self._workers.without_bundle
-        missing = (snapshot.hot - self._wanted.keys()) | (snapshot.hot & stale)
-        versions = {**self._wanted, **self._registry.versions_by_id(missing)}
-        self._wanted = {i: versions[i] for i in snapshot.hot if i in versions}
-        self._footprints.forget_others(snapshot.wanted)
+        missing = (snapshot.to_load - self._to_run.keys()) | (snapshot.to_load & stale)
+        versions = {**self._to_run, **self._registry.versions_by_id(missing)}
+        self._to_run = {i: versions[i] for i in snapshot.to_load if i in versions}
+        self._footprints.forget_others(snapshot.in_use)
         return True
 
-    def _demand_preloads(self, snapshot: Snapshot, now: datetime) -> None:
-        """Demand the workers to start with, as many as may fit."""
+    def _keep_preloads(self, snapshot: Snapshot, now: datetime) -> None:
+        """Ask to keep loaded the workers to start with, as many as may fit."""
         rule = PreloadRule(self._settings.preload, self._settings.preload_limit)
         first = preloads(snapshot.models, rule)
         versions = self._registry.versions_by_id(first)
         workers = [i for i in first if i in versions and _is_worker(versions[i])]
-        taken = len(snapshot.demanded)
-        room = self._settings.worker_memory // self._footprints.size(0) - taken
-        new = [i for i in workers if i not in snapshot.demanded]
-        if new[: max(room, 0)]:
-            self._registry.demand(new[:room], now, by_ref=True)
+        taken = len(snapshot.kept_alive)
+        free = self._settings.worker_memory // self._footprints.size(0) - taken
+        new = [i for i in workers if i not in snapshot.kept_alive]
+        if new[: max(free, 0)]:
+            self._registry.keep_alive(new[:free], now, by_ref=True)
 
     def _make_room(self) -> None:
-        """Take back the demands for which there is no memory; frontends then let them go."""
+        """Withdraw the requests for which there is no memory; frontends then let them go."""
         fixed = self._snapshot.deploying if self._snapshot else frozenset()
         ids = self._worker_ids()
         sizes = {i: self._footprints.size(i) for i in ids}
         limit = self._settings.worker_memory
         if sum(sizes.values()) <= limit:
             return
-        called = self._registry.demands()
+        called = self._registry.keep_alives()
         uses = (Use(i, sizes[i], (called.get(i, EPOCH)).timestamp(), fixed=i in fixed) for i in ids)
-        gone = victims(uses, limit)
+        gone = evictions(uses, limit)
         if gone:
-            self._registry.withdraw_demands(gone)
+            self._registry.withdraw_keep_alives(gone)
 
     def _carry_out(self) -> None:
         slots = self._workers.slots
-        planned = plan(self._wanted, self._registry.loaded_by(self._replica), slots)
+        planned = slot_changes(self._to_run, self._registry.loaded_by(self._replica), slots)
         taken = sum(self._footprints.size(i) for i in slots - set(planned.close))
         fixed = self._snapshot.deploying if self._snapshot else frozenset()
         limit = self._settings.worker_memory
         planned = within(planned, fixed, taken, limit, self._footprints.size)
-        self._workers.carry_out(planned, self._wanted)
+        self._workers.carry_out(planned, self._to_run)
 
 
 def _is_worker(version: Version) -> bool:

@@ -19,7 +19,7 @@ from pushserve_server.build.bundles import Bundle, BundleBroken, Bundles
 from pushserve_server.data_layout import worker_socket
 from pushserve_server.domain.records import EngineName, Version
 from pushserve_server.errors import Unavailable
-from pushserve_server.sandbox_client import Job, JobPolicy, Zygote
+from pushserve_server.sandbox_client import Job, JobPolicy, SandboxClient
 from pushserve_server.settings import Settings
 from pushserve_server.workers.backoff import Backoff
 
@@ -29,17 +29,19 @@ _BACKLOG: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SlotChanges:
     """Versions whose slot is to be opened, and those whose slot is to be closed."""
 
     open: tuple[int, ...]
     close: tuple[int, ...]
 
 
-def plan(wanted: Mapping[int, Version], loaded: Collection[int], slots: Collection[int]) -> Plan:
+def slot_changes(
+    wanted: Mapping[int, Version], loaded: Collection[int], slots: Collection[int]
+) -> SlotChanges:
     """Decide: a worker runs while its version is wanted or a frontend still has it loaded."""
     needed = {i for i, version in wanted.items() if version.engine is EngineName.WORKER}
-    return Plan(
+    return SlotChanges(
         open=tuple(sorted(needed - set(slots))),
         close=tuple(sorted(set(slots) - needed - set(loaded))),
     )
@@ -61,7 +63,9 @@ class _Slot:
 class Workers:
     """Runs the workers that the plan asks for, and starts again what ends."""
 
-    def __init__(self, settings: Settings, run_dir: Path, zygote: Zygote, bundles: Bundles) -> None:
+    def __init__(
+        self, settings: Settings, run_dir: Path, zygote: SandboxClient, bundles: Bundles
+    ) -> None:
         self._settings = settings
         self._run_dir = run_dir
         self._zygote = zygote
@@ -84,17 +88,17 @@ class Workers:
         """Ids of the versions whose bundle was not there when a worker was to start."""
         return {i for i, slot in self._slots.items() if slot.lacks_bundle}
 
-    def carry_out(self, plan: Plan, versions: Mapping[int, Version]) -> None:
+    def carry_out(self, changes: SlotChanges, versions: Mapping[int, Version]) -> None:
         """Open and close slots."""
-        for version_id in plan.close:
+        for version_id in changes.close:
             self._close(self._slots.pop(version_id))
-        for version_id in plan.open:
+        for version_id in changes.open:
             version = versions[version_id]
             listener = _listen(worker_socket(self._run_dir, version_id))
             self._slots[version_id] = _Slot(version, listener)
         for version_id, slot in self._slots.items():
             slot.version = versions.get(version_id, slot.version)
-        if plan.open:
+        if changes.open:
             self.tend()
 
     def tend(self) -> None:
@@ -133,7 +137,7 @@ class Workers:
             **bundle.spec,
             "folder": str(bundle.folder),
             "signature": slot.version.signature.to_json(),
-            "walk": slot.version.report.get("walk"),
+            "fast_path": _chosen_fast_path(slot.version),
         }
         policy = JobPolicy(read=(bundle.folder,), write=(), memory=self._settings.sandbox_memory)
         return self._zygote.start("worker", spec, policy, fds=(slot.listener.fileno(),))
@@ -150,6 +154,13 @@ class Workers:
         for slot in self._slots.values():
             self._close(slot)
         self._slots.clear()
+
+
+def _chosen_fast_path(version: Version) -> str | None:
+    """Give what the build has chosen; those before 0.2 said "walk"."""
+    report = version.report
+    old: str | None = report.get("walk")
+    return report.get("fast_path", old and old.removeprefix("walked "))
 
 
 def _listen(path: Path) -> socket.socket:

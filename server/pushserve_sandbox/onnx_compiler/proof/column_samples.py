@@ -45,36 +45,36 @@ class Evidence:
 def collect(estimator: Any, columns: int) -> list[Evidence]:
     """Collect the evidence of each of `columns` input columns, in order."""
     found = [Evidence() for _ in range(columns)]
-    _walk(estimator, list(range(columns)), found)
+    _visit(estimator, list(range(columns)), found)
     return found
 
 
-def _walk(estimator: Any, columns: Sequence[int], found: list[Evidence]) -> None:
+def _visit(estimator: Any, columns: Sequence[int], found: list[Evidence]) -> None:
     """Follow `columns` (numbers of the input's) through an estimator that takes just these."""
     if isinstance(estimator, Pipeline):
         for _, step in estimator.steps:
-            _walk(step, columns, found)
+            _visit(step, columns, found)
             if not _keeps_order(step, len(columns)):
                 return
     elif isinstance(estimator, ColumnTransformer):
         for name, inner in estimator.named_transformers_.items():
             chosen = branch_columns(estimator, name)
-            _walk(inner, [columns[i] for i in chosen if i < len(columns)], found)
+            _visit(inner, [columns[i] for i in chosen if i < len(columns)], found)
     elif isinstance(estimator, FeatureUnion):
         for _, inner in estimator.transformer_list:
-            _walk(inner, columns, found)
+            _visit(inner, columns, found)
     elif hasattr(estimator, "best_estimator_"):
-        _walk(estimator.best_estimator_, columns, found)
+        _visit(estimator.best_estimator_, columns, found)
     elif estimator is not None and not isinstance(estimator, str):
         _own(estimator, columns, found)
-        _walk_inside(estimator, columns, found)
+        _visit_inside(estimator, columns, found)
 
 
-def _walk_inside(estimator: Any, columns: Sequence[int], found: list[Evidence]) -> None:
+def _visit_inside(estimator: Any, columns: Sequence[int], found: list[Evidence]) -> None:
     """Go on to the estimators inside that take the same columns."""
     for inner in inner_estimators(estimator):
         if getattr(inner, "n_features_in_", len(columns)) == len(columns):
-            _walk(inner, columns, found)
+            _visit(inner, columns, found)
 
 
 def branch_columns(transformer: Any, name: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""The parity gate: a graph must answer every trial row as its estimator does."""
+"""Parity: a graph must answer every trial row as its estimator does."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The calls of Predict and PredictStream as gRPC's core hands them over.
 
-Their events come on the lane's thread; answers may come from any.
+Their events come on the core transport's thread; answers may come from any.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NO_FLAGS: Final = 0
 _OK: Final = cygrpc.StatusCode.ok
 
 
-class Asked(graph_batching.Asked, Protocol):
+class Call(graph_batching.PendingReply, Protocol):
     """One request, to be answered with a serialized PredictResponse, from any thread.
 
     The first answer counts; others are dropped.
@@ -50,25 +50,25 @@ class Asked(graph_batching.Asked, Protocol):
         """Have something done, on any thread, if the caller gives up before the answer."""
 
 
-Ask = Callable[[Asked], None]
+OnCall = Callable[[Call], None]
 
 
-def start_unary(event: Any, ask: Ask) -> None:
+def start_unary(event: Any, on_call: OnCall) -> None:
     """Take up a call of Predict."""
-    _Unary(event, ask)
+    _Unary(event, on_call)
 
 
-def start_stream(event: Any, ask: Ask) -> None:
+def start_stream(event: Any, on_call: OnCall) -> None:
     """Take up a call of PredictStream."""
-    _Stream(event, ask)
+    _Stream(event, on_call)
 
 
 class _Unary:
-    __slots__ = ("_answered", "_ask", "_call", "_data", "deadline")
+    __slots__ = ("_answered", "_call", "_data", "_on_call", "deadline")
 
-    def __init__(self, event: Any, ask: Ask) -> None:
+    def __init__(self, event: Any, on_call: OnCall) -> None:
         self._call = event.call
-        self._ask = ask
+        self._on_call = on_call
         self._data = b""
         self._answered = False
         self.deadline = event.call_details.deadline
@@ -80,7 +80,7 @@ class _Unary:
             self.fail(BadInput("the call brought no request"))
             return
         self._data = data
-        self._ask(self)
+        self._on_call(self)
 
     @property
     def size(self) -> int:
@@ -115,12 +115,12 @@ class _Unary:
 class _Stream:
     """Reads on while few requests wait for their answers; sends these in order, one at a time."""
 
-    def __init__(self, event: Any, ask: Ask) -> None:
+    def __init__(self, event: Any, on_call: OnCall) -> None:
         self._call = event.call
-        self._ask = ask
+        self._on_call = on_call
         self.deadline = event.call_details.deadline
         self._lock = threading.Lock()
-        self._waiting: deque[_Streamed] = deque()
+        self._waiting: deque[_StreamRequest] = deque()
         self._reading = True
         self._all_read = False
         self._sending = False
@@ -139,12 +139,12 @@ class _Stream:
                 self._all_read = True
                 self._send_on()
             return
-        asked = _Streamed(self, data)
+        streamed = _StreamRequest(self, data)
         with self._lock:
-            self._waiting.append(asked)
+            self._waiting.append(streamed)
             self._reading = False
             self._read_on()
-        self._ask(asked)
+        self._on_call(streamed)
 
     def _read_on(self) -> None:
         if not self._reading and not self._all_read and len(self._waiting) < WINDOW:
@@ -187,11 +187,11 @@ class _Stream:
             with self._lock:
                 self.gone = True
                 left = list(self._waiting)
-            for asked in left:
-                asked.give_up()
+            for streamed in left:
+                streamed.give_up()
 
 
-class _Streamed:
+class _StreamRequest:
     """One request of a stream."""
 
     __slots__ = ("_data", "_do", "_stream", "answer", "deadline")

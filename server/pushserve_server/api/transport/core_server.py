@@ -1,4 +1,4 @@
-"""Takes the calls of some methods from gRPC's core, past grpc.aio.
+"""The core transport: takes the calls of some methods from gRPC's core, past grpc.aio.
 
 On every call grpc.aio spends three tasks and as many hops between threads: several times what
 the call of a small model takes. A method that is registered with the core has a completion
@@ -7,7 +7,7 @@ so under load calls come in batches, and nobody waits for others. All other meth
 grpc.aio, on the same port.
 
 This module and `calls` alone know the core's Python binding, whose interface is not a stable one
-(docs/decisions/0010-lane.md).
+(docs/decisions/0010-core-transport.md).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, Final, cast
 import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
-from pushserve_server.api.transport.core_calls import Asked
+from pushserve_server.api.transport.core_calls import Call
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +30,10 @@ OPTIONS: Final = (
     ("grpc.server.max_pending_requests", 16_384),
     ("grpc.server.max_pending_requests_hard_limit", 16_384),
 )
-"""For a server with a lane. What the lane has not asked for yet waits in the core, which cancels
-calls at random beyond 1,000 and gives no reason; whoever handles them refuses them better."""
+"""What the transport has not asked for yet waits in the core, which cancels calls at random beyond
+1,000 and gives no reason; whoever handles them refuses them better."""
 
-StartCall = Callable[[Any, Callable[[Asked], None]], object]
+StartCall = Callable[[Any, Callable[[Call], None]], object]
 """Takes up the call of a core's event; gives what is asked to its second argument."""
 
 _READY: Final = 64
@@ -46,7 +46,7 @@ _AT_ONCE: Final = 0
 """A deadline that has passed: what is there comes without waiting."""
 
 
-class Lane:
+class CoreTransport:
     """One completion queue and the thread that empties it.
 
     Made before the server starts; `start` comes after that, `stop` when it has stopped, and
@@ -58,18 +58,18 @@ class Lane:
         self,
         server: grpc.aio.Server,
         methods: Mapping[str, StartCall],
-        handle: Callable[[list[Asked]], None],
+        handle: Callable[[list[Call]], None],
     ) -> None:
         self._core = _core_of(server)
         self._handle = handle
-        self._asked: list[Asked] = []
+        self._accepted: list[Call] = []
         self._queue = cygrpc.CompletionQueue()
         self._core.register_completion_queue(self._queue)
         for method in methods:
             self._core.register_method(method)
         self._methods = methods
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="lane", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="core-transport", daemon=True)
 
     def start(self) -> None:
         """Begin to take calls."""
@@ -96,17 +96,17 @@ class Lane:
         def accepted(event: Any) -> None:
             if event.success:  # else the server is stopping
                 self._await_call(method, start_call)
-                start_call(event, self._asked.append)
+                start_call(event, self._accepted.append)
 
         self._core.request_registered_call(self._queue, self._queue, method, accepted)
 
     def _run(self) -> None:
         while not self._stopping:
             self._take_what_has_come()
-            if self._asked:
-                asked = self._asked.copy()
-                self._asked.clear()
-                self._answer(asked)
+            if self._accepted:
+                calls = self._accepted.copy()
+                self._accepted.clear()
+                self._answer(calls)
 
     def _take_what_has_come(self) -> None:
         """Wait a little for an event; do what it and all others that are there ask for."""
@@ -116,17 +116,17 @@ class Lane:
             try:
                 event.tag(event)
             except Exception:
-                logger.exception("an event of the lane was lost")
+                logger.exception("an event of the core transport was lost")
             taken += 1
             if taken == _MOST:
                 break
             event = poll(_AT_ONCE)
 
-    def _answer(self, asked: list[Asked]) -> None:
+    def _answer(self, calls: list[Call]) -> None:
         try:
-            self._handle(asked)
+            self._handle(calls)
         except Exception as error:  # noqa: BLE001 (a defect: nobody is left waiting, it is logged)
-            for one in asked:
+            for one in calls:
                 one.fail(error)
 
 

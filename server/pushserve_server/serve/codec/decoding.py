@@ -25,7 +25,7 @@ _FEW: Final = 64
 """Up to here Python's own sum is faster than NumPy's two calls (0.4 us against 1.3 for 4)."""
 
 
-class Request:
+class DecodedRequest:
     """Rows for one version.
 
     `raw` are the bytes of a tensor of doubles as they came, or None. They are decoded and
@@ -63,7 +63,7 @@ class Request:
         return self._decoder.decode(others)
 
 
-def joined(requests: Sequence[Request]) -> list[Array]:
+def joined(requests: Sequence[DecodedRequest]) -> list[Array]:
     """Give the rows of several requests for the same version, whose layout is a matrix.
 
     Raises:
@@ -79,7 +79,7 @@ def joined(requests: Sequence[Request]) -> list[Array]:
 
 
 class Decoder:
-    """Turns what callers give into a `Request` for one version."""
+    """Turns what callers give into a `DecodedRequest` for one version."""
 
     def __init__(self, signature: Signature, max_rows: int) -> None:
         self._signature = signature
@@ -91,7 +91,7 @@ class Decoder:
         self._raw_row = 8 * self._width if self._is_matrix else 0
         self._max_rows = max_rows
 
-    def from_raw(self, raw: bytes, shape: Sequence[int]) -> Request | None:
+    def from_raw(self, raw: bytes, shape: Sequence[int]) -> DecodedRequest | None:
         """Take a tensor of little-endian doubles as it is, where nothing is wrong with its size.
 
         None means that `from_tensor` has to look at it.
@@ -101,7 +101,7 @@ class Decoder:
         rows, rest = divmod(len(raw), self._raw_row)
         if rest or not 0 < rows <= self._max_rows or (shape and list(shape) != [rows, self._width]):
             return None
-        return Request(rows, None, raw, self)
+        return DecodedRequest(rows, None, raw, self)
 
     def decode(self, raws: Sequence[bytes]) -> list[Array]:
         """Decode what `from_raw` took, of one or of several requests.
@@ -113,7 +113,7 @@ class Decoder:
         matrix = np.frombuffer(raw, _DOUBLE).reshape(-1, self._width)
         return [Array(DType.FLOAT64, self._checked_matrix(matrix))]
 
-    def from_tensor(self, values: NDArray[Any], shape: Sequence[int]) -> Request:
+    def from_tensor(self, values: NDArray[Any], shape: Sequence[int]) -> DecodedRequest:
         """Decode a dense tensor: `values` flat, `shape` [rows, features] or empty."""
         matrix = self._shaped(values, shape)
         rows = len(matrix)
@@ -129,7 +129,7 @@ class Decoder:
             )
         return self.from_columns([GivenColumn(n, matrix[:, i]) for i, n in enumerate(self._names)])
 
-    def from_columns(self, given: Sequence[GivenColumn]) -> Request:
+    def from_columns(self, given: Sequence[GivenColumn]) -> DecodedRequest:
         """Decode named columns of equal length, in any order."""
         rows = len(given[0].values) if given else 0
         self._check_rows(rows)
@@ -143,7 +143,7 @@ class Decoder:
         found.check()
         return self._lay_out(rows, [array for array in arrays if array is not None], by_name)
 
-    def from_records(self, records: Sequence[Mapping[str, Any]]) -> Request:
+    def from_records(self, records: Sequence[Mapping[str, Any]]) -> DecodedRequest:
         """Decode one mapping for each row; None and a missing nullable field are null."""
         self._check_rows(len(records))
         if self._signature.layout is Layout.RECORDS and not self._inputs:
@@ -158,8 +158,8 @@ class Decoder:
         found.check()
         return self.from_columns(given)
 
-    def _request(self, rows: int, arrays: list[Array]) -> Request:
-        return Request(rows, arrays, None, self)
+    def _request(self, rows: int, arrays: list[Array]) -> DecodedRequest:
+        return DecodedRequest(rows, arrays, None, self)
 
     def _shaped(self, values: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
         width, size = self._width, len(values)
@@ -231,7 +231,9 @@ class Decoder:
                     what = f"missing column of {feature.dtype} in row {row}"
                     found.add(feature.name, what, "MISSING_COLUMN")
 
-    def _lay_out(self, rows: int, arrays: list[Array], given: Mapping[str, GivenColumn]) -> Request:
+    def _lay_out(
+        self, rows: int, arrays: list[Array], given: Mapping[str, GivenColumn]
+    ) -> DecodedRequest:
         layout = self._signature.layout
         if layout is Layout.TABLE:
             return self._request(rows, arrays)

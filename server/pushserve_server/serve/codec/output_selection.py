@@ -37,7 +37,7 @@ class OutputPlan:
     specs: tuple[OutputSpec, ...]
 
 
-class Answering:
+class OutputSelection:
     """One choice of outputs of one version: what to ask the engine for, how to answer.
 
     `mask` has a bit for each output to compute; an engine gives their arrays lowest first.

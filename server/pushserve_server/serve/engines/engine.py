@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from pushserve_server.domain.records import EngineName
-from pushserve_server.serve.codec.decoding import Request
-from pushserve_server.serve.codec.output_selection import Answering
+from pushserve_server.serve.codec.decoding import DecodedRequest
+from pushserve_server.serve.codec.output_selection import OutputSelection
 from pushserve_server.serve.engines.graph_batching import Inline
 
 
@@ -29,11 +29,11 @@ class Engine(Protocol):
             ModelFailed: it will never load.
         """
 
-    def inline(self, request: Request, answering: Answering) -> Inline | None:
+    def inline(self, request: DecodedRequest, selection: OutputSelection) -> Inline | None:
         """Give what computes so little that nobody need wait for it; None is `predict`'s."""
 
-    async def predict(self, request: Request, answering: Answering) -> bytes:
-        """Compute the outputs of `answering.mask`, and give what it makes of their arrays.
+    async def predict(self, request: DecodedRequest, selection: OutputSelection) -> bytes:
+        """Compute the outputs of `selection.mask`, and give what it makes of their arrays.
 
         Raises:
             Unavailable: the process that ran it died; the call may be tried again.

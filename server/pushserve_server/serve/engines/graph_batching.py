@@ -11,8 +11,8 @@ from typing import NamedTuple, Protocol
 
 from pushserve_runtime.frames import Array
 from pushserve_server.errors import BadInput, ModelFailed, PushserveError
-from pushserve_server.serve.codec.decoding import Request, joined
-from pushserve_server.serve.codec.output_selection import Answering
+from pushserve_server.serve.codec.decoding import DecodedRequest, joined
+from pushserve_server.serve.codec.output_selection import OutputSelection
 
 Run = Callable[[list[Array]], list[Array]]
 
@@ -27,7 +27,7 @@ class Inline(NamedTuple):
     most_rows: int
 
 
-class Asked(Protocol):
+class PendingReply(Protocol):
     """Whoever waits for an answer: gets it, or the reason why there is none, once."""
 
     def reply(self, data: bytes) -> None:
@@ -37,14 +37,14 @@ class Asked(Protocol):
         """Take what went wrong."""
 
 
-Calls = Sequence[tuple[Request, Asked]]
+Calls = Sequence[tuple[DecodedRequest, PendingReply]]
 
 
-def answer_together(inline: Inline, calls: Calls, answering: Answering) -> None:
+def run_batch(inline: Inline, calls: Calls, selection: OutputSelection) -> None:
     """Answer every one of the calls, which want the same outputs of the same version."""
     while calls:
         some = _take(calls, inline.most_rows)
-        _answer(inline.run, some, answering)
+        _answer(inline.run, some, selection)
         calls = calls[len(some) :]
 
 
@@ -58,21 +58,21 @@ def _take(calls: Calls, most_rows: int) -> Calls:
     return calls
 
 
-def _answer(run: Run, calls: Calls, answering: Answering) -> None:
+def _answer(run: Run, calls: Calls, selection: OutputSelection) -> None:
     calls, arrays = _that_decode(calls)
     if not calls:
         return
     try:
-        answers = answering.many(run(arrays), [request.rows for request, _ in calls])
+        answers = selection.many(run(arrays), [request.rows for request, _ in calls])
     except Exception as error:  # noqa: BLE001 (what a graph raises goes to whose call it was)
         if len(calls) == 1:
             calls[0][1].fail(graph_failed(error))
             return
         for call in calls:
-            _answer(run, [call], answering)
+            _answer(run, [call], selection)
         return
-    for (_, asked), answer in zip(calls, answers, strict=True):
-        asked.reply(answer)
+    for (_, pending), answer in zip(calls, answers, strict=True):
+        pending.reply(answer)
 
 
 def _that_decode(calls: Calls) -> tuple[Calls, list[Array]]:
@@ -93,10 +93,10 @@ def graph_failed(error: Exception) -> PushserveError:
     return failed
 
 
-def _decodes(request: Request, asked: Asked) -> bool:
+def _decodes(request: DecodedRequest, pending: PendingReply) -> bool:
     try:
         request.arrays  # noqa: B018 (it raises what is wrong with them)
     except BadInput as error:
-        asked.fail(error)
+        pending.fail(error)
         return False
     return True

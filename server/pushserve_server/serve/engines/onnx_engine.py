@@ -22,10 +22,10 @@ from pushserve_runtime.signature import DType, Feature, Layout, Signature
 from pushserve_server.build.bundles import BundleBroken, Bundles
 from pushserve_server.domain.records import EngineName, Version
 from pushserve_server.errors import ModelFailed, Unavailable
-from pushserve_server.serve.codec.decoding import Request
-from pushserve_server.serve.codec.output_selection import Answering
+from pushserve_server.serve.codec.decoding import DecodedRequest
+from pushserve_server.serve.codec.output_selection import OutputSelection
 from pushserve_server.serve.engines.graph_batching import Inline, graph_failed
-from pushserve_server.serve.models.memory import allocated
+from pushserve_server.serve.malloc import allocated
 
 logger = logging.getLogger(__name__)
 
@@ -83,17 +83,17 @@ class OnnxEngine:
             logger.info("the graph of %s takes no blank rows", self._version.model, exc_info=True)
         self._predictor = predictor
 
-    def inline(self, request: Request, answering: Answering) -> Inline | None:
+    def inline(self, request: DecodedRequest, selection: OutputSelection) -> Inline | None:
         """Give the graph for these outputs, where the rows are few and it is loaded."""
-        return self._inline(answering.mask) if request.rows <= self._inline_rows else None
+        return self._inline(selection.mask) if request.rows <= self._inline_rows else None
 
-    async def predict(self, request: Request, answering: Answering) -> bytes:
+    async def predict(self, request: DecodedRequest, selection: OutputSelection) -> bytes:
         """Run the graph on a thread."""
-        inline = self._inline(answering.mask)
+        inline = self._inline(selection.mask)
         assert inline is not None  # noqa: S101 (only loaded engines are called)
         loop = asyncio.get_running_loop()
         try:
-            return answering.one(await loop.run_in_executor(self._pool, inline.run, request.arrays))
+            return selection.one(await loop.run_in_executor(self._pool, inline.run, request.arrays))
         except Exception as error:
             raise graph_failed(error) from error
 

@@ -25,8 +25,8 @@ from pushserve_runtime.frames import (
 )
 from pushserve_server.domain.records import EngineName
 from pushserve_server.errors import BadInput, ModelFailed, Unavailable, Violation
-from pushserve_server.serve.codec.decoding import Request
-from pushserve_server.serve.codec.output_selection import Answering
+from pushserve_server.serve.codec.decoding import DecodedRequest
+from pushserve_server.serve.codec.output_selection import OutputSelection
 
 logger = logging.getLogger(__name__)
 
@@ -57,16 +57,16 @@ class WorkerEngine:
             self._keeper = asyncio.create_task(self._keep_connected())
         await self._connected.wait()
 
-    def inline(self, request: Request, answering: Answering) -> None:
+    def inline(self, request: DecodedRequest, selection: OutputSelection) -> None:
         """Say that every call has to wait for the worker."""
 
-    async def predict(self, request: Request, answering: Answering) -> bytes:
+    async def predict(self, request: DecodedRequest, selection: OutputSelection) -> bytes:
         """Send the rows and wait for the outputs."""
         if not self._connected.is_set():
             await self._connected.wait()
         connection = self._connection
         assert connection is not None  # noqa: S101 (set before the event is)
-        return answering.one(await connection.call(request, answering.mask))
+        return selection.one(await connection.call(request, selection.mask))
 
     async def close(self) -> None:
         """Stop reconnecting and close the connection."""
@@ -124,7 +124,7 @@ class _Connection(asyncio.Protocol):
             return False
         return True
 
-    async def call(self, request: Request, mask: int) -> list[Array]:
+    async def call(self, request: DecodedRequest, mask: int) -> list[Array]:
         """Send a PREDICT frame and decode its answer."""
         body = encode_arrays(mask, request.rows, request.arrays)
         answer = await self._ask(lambda number: encode_frame(number, Kind.PREDICT, body))

@@ -8,15 +8,15 @@ from time import monotonic
 from typing import Final
 
 from pushserve_server.domain.records import Version
-from pushserve_server.serve.codec.decoding import Decoder, Request
-from pushserve_server.serve.codec.output_selection import Answering, MakeEncoder, plan_outputs
+from pushserve_server.serve.codec.decoding import DecodedRequest, Decoder
+from pushserve_server.serve.codec.output_selection import MakeEncoder, OutputSelection, plan_outputs
 from pushserve_server.serve.engines.engine import Engine
-from pushserve_server.serve.wait_limit import FEW, Pace
+from pushserve_server.serve.wait_limit import FEW, WaitLimiter
 
 _MOST_PLANS: Final = 64
 
 
-class Live:
+class LoadedVersion:
     """One loaded version: its engine, its decoder, and the calls that it is working on."""
 
     def __init__(
@@ -32,10 +32,10 @@ class Live:
         self.engine = engine
         self.decoder = Decoder(version.signature, max_rows)
         self._make_encoder = make_encoder
-        self._default = self._make_answering(())
-        self._others: dict[tuple[str, ...], Answering] = {}
+        self._default = self._make_selection(())
+        self._others: dict[tuple[str, ...], OutputSelection] = {}
         self.called_at = monotonic()
-        self._pace = Pace(max_wait)
+        self._limiter = WaitLimiter(max_wait)
         self._in_flight = 0
         self._idle: asyncio.Event | None = None
 
@@ -44,7 +44,7 @@ class Live:
         """Whether calls are in flight."""
         return self._in_flight > 0
 
-    def answering(self, names: Sequence[str]) -> Answering:
+    def selection(self, names: Sequence[str]) -> OutputSelection:
         """Give how to answer with these outputs, made once.
 
         Raises:
@@ -55,16 +55,16 @@ class Live:
         key = tuple(names)
         found = self._others.get(key)
         if found is None:
-            found = self._make_answering(key)
+            found = self._make_selection(key)
             if len(self._others) < _MOST_PLANS:
                 self._others[key] = found
         return found
 
-    def _make_answering(self, names: tuple[str, ...]) -> Answering:
+    def _make_selection(self, names: tuple[str, ...]) -> OutputSelection:
         plan = plan_outputs(self.version.signature, names)
-        return Answering(plan, self._make_encoder(self.version, plan.specs))
+        return OutputSelection(plan, self._make_encoder(self.version, plan.specs))
 
-    async def predict(self, request: Request, answering: Answering) -> bytes:
+    async def predict(self, request: DecodedRequest, selection: OutputSelection) -> bytes:
         """Run the engine; give the answer as bytes.
 
         Raises:
@@ -73,15 +73,15 @@ class Live:
         """
         self.called_at = now = monotonic()
         if not self._in_flight:
-            self._pace.begin(now)
+            self._limiter.begin(now)
         elif self._in_flight >= FEW:
-            self._pace.check(self._in_flight, now)
+            self._limiter.check(self._in_flight, now)
         self._in_flight += 1
         try:
-            return await self.engine.predict(request, answering)
+            return await self.engine.predict(request, selection)
         finally:
             self._in_flight -= 1
-            self._pace.ended += 1
+            self._limiter.ended += 1
             if self._idle is not None and self._in_flight == 0:
                 self._idle.set()
 

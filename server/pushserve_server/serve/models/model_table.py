@@ -1,6 +1,6 @@
 """What one frontend serves: it follows the registry, loads beside, then swaps.
 
-`Catalogue.follow` takes over the registry's snapshot. What is being deployed is loaded, and
+`ModelTable.follow` takes over the registry's snapshot. What is being deployed is loaded, and
 what moves away from a loaded version; everything else is loaded by the operator's rule or
 by its first call. Only the entries of models that changed are made anew. Calls that began
 on a version end on it, and only then is it unloaded.
@@ -15,27 +15,27 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from pushserve_server.domain.loading_rules import PreloadRule, preloads
 from pushserve_server.domain.records import EngineName, ModelRoutes, Snapshot, Version
 from pushserve_server.errors import ModelFailed, NotFound, Unavailable
-from pushserve_server.serve.async_registry import Store
+from pushserve_server.serve.async_registry import AsyncRegistry
 from pushserve_server.serve.codec.output_selection import MakeEncoder
 from pushserve_server.serve.engines.engine import Engine
-from pushserve_server.serve.models.loaded_version import Live
-from pushserve_server.serve.models.preload import PreloadRule, preloads
-from pushserve_server.serve.models.routing import Entry, Table, build_entry
-from pushserve_server.serve.models.version_cache import MakeEngine, Shelf
+from pushserve_server.serve.models.loaded_version import LoadedVersion
+from pushserve_server.serve.models.routing import RoutingEntry, RoutingTable, build_entry
+from pushserve_server.serve.models.version_cache import MakeEngine, VersionCache
 
 logger = logging.getLogger(__name__)
 
 LOAD_PATIENCE: Final = 20.0
 """How long a call waits for a version to load, in seconds."""
 _REPORT: Final = 5.0
-"""How often the registry is told which demands go on, in seconds."""
+"""How often the registry is told which keep-alive requests go on, in seconds."""
 _NAMED: Final = 8
 """How many names an error shows."""
 
 
-class Catalogue:
+class ModelTable:
     """Loaded versions and the table that leads calls to them.
 
     Lives on one event loop; `route` and `loaded_version` are called from other threads, too.
@@ -43,7 +43,7 @@ class Catalogue:
 
     def __init__(
         self,
-        store: Store,
+        store: AsyncRegistry,
         make_engine: MakeEngine,
         make_encoder: MakeEncoder,
         *,
@@ -53,27 +53,29 @@ class Catalogue:
         graph_memory: int,
         preload: PreloadRule,
     ) -> None:
-        def make_live(version: Version, engine: Engine) -> Live:
-            return Live(version, engine, make_encoder, max_rows=max_rows, max_wait=max_wait)
+        def make_loaded(version: Version, engine: Engine) -> LoadedVersion:
+            return LoadedVersion(
+                version, engine, make_encoder, max_rows=max_rows, max_wait=max_wait
+            )
 
         self._store = store
-        self._shelf = Shelf(store, make_engine, make_live, self._changed, graph_memory)
+        self._cache = VersionCache(store, make_engine, make_loaded, self._changed, graph_memory)
         self._preload = preload
         self._preloading: asyncio.Task[None] | None = None
         self._pending: dict[int, None] = {}
         self._report_every = min(_REPORT, idle_unload / 4)
         self._reported_at = time.monotonic()
         self._snapshot: Snapshot | None = None
-        self._hot = self._wanted = frozenset[int]()
+        self._to_load = self._in_use = frozenset[int]()
         self._routes: dict[str, ModelRoutes] = {}
-        self._table: dict[str, Entry] = {}
+        self._table: dict[str, RoutingEntry] = {}
         self._stale: set[str] = set()
         self._touched: set[str] = set()
         self._with_workers: set[str] = set()
         self._found: dict[tuple[str, int | None, str | None], Version] = {}
 
     @property
-    def table(self) -> Table:
+    def table(self) -> RoutingTable:
         """The routing table as it is now."""
         return self._table
 
@@ -84,7 +86,7 @@ class Catalogue:
             return -1
         return self._snapshot.generation
 
-    def route(self, model: str, ref: str = "") -> Live | None:
+    def route(self, model: str, ref: str = "") -> LoadedVersion | None:
         """Give the version that answers for a ref, or None while it is not loaded.
 
         Raises:
@@ -100,7 +102,7 @@ class Catalogue:
             raise _no_ref(entry, ref)
         return entry.loaded.get(full)
 
-    async def wait_for_route(self, model: str, ref: str = "") -> Live:
+    async def wait_for_route(self, model: str, ref: str = "") -> LoadedVersion:
         """Like `route`, loading the version if need be.
 
         Raises:
@@ -108,21 +110,23 @@ class Catalogue:
             Unavailable: it is still being loaded.
         """
 
-        def look() -> Live | int:
+        def look() -> LoadedVersion | int:
             live = self.route(model, ref)
             if live is not None:
                 return live
             entry = self._table[model]
-            return entry.wanted[entry.full_name(ref) or ""]
+            return entry.targets[entry.full_name(ref) or ""]
 
         return await self._wait(look, f"{model} {ref}".strip())
 
-    def loaded_version(self, model: str, *, number: int | None, commit: str | None) -> Live | None:
+    def loaded_version(
+        self, model: str, *, number: int | None, commit: str | None
+    ) -> LoadedVersion | None:
         """Give a version that calls have asked for before, while it is loaded."""
         version = self._found.get((model, number, commit))
-        return None if version is None else self._shelf.live.get(version.id)
+        return None if version is None else self._cache.live.get(version.id)
 
-    async def version(self, model: str, *, number: int | None, commit: str | None) -> Live:
+    async def version(self, model: str, *, number: int | None, commit: str | None) -> LoadedVersion:
         """Give a version by number or commit, loading it if need be.
 
         Raises:
@@ -136,21 +140,21 @@ class Catalogue:
         if version is None:
             version = await self._store.find_version(model, number=number, commit=commit)
             self._found[key] = version
-        wanted, live = version.id, self._shelf.live
+        wanted, live = version.id, self._cache.live
         what = f"version {version.number} of {model}"
         return live.get(wanted) or await self._wait(lambda: live.get(wanted, wanted), what)
 
-    async def _wait(self, look: Callable[[], Live | int], what: str) -> Live:
+    async def _wait(self, look: Callable[[], LoadedVersion | int], what: str) -> LoadedVersion:
         """Load the version that `look` gives the id of, until it gives it loaded."""
         try:
             async with asyncio.timeout(LOAD_PATIENCE):
                 while True:
                     found = look()
-                    if isinstance(found, Live):
+                    if isinstance(found, LoadedVersion):
                         return found
-                    if self._shelf.failure(found) is not None:
+                    if self._cache.failure(found) is not None:
                         raise ModelFailed(f"{what} cannot be loaded")
-                    await self._shelf.loaded(found)
+                    await self._cache.loaded(found)
         except TimeoutError:
             message = f"{what} is still being loaded"
             raise Unavailable(message, 1.0, reason="MODEL_LOADING") from None
@@ -158,17 +162,17 @@ class Catalogue:
     async def follow(self, snapshot: Snapshot) -> None:
         """Take over a new snapshot: start loads, swap what is loaded, unload the rest."""
         before, self._snapshot = self._snapshot, snapshot
-        self._hot, self._wanted = snapshot.hot, snapshot.wanted
+        self._to_load, self._in_use = snapshot.to_load, snapshot.in_use
         self._found.clear()
-        self._shelf.follow(snapshot)
+        self._cache.follow(snapshot)
         self._follow_routes({routes.name: routes for routes in snapshot.models})
-        fresh = snapshot.demanded - (before.demanded if before else frozenset())
-        for version_id in fresh - self._shelf.live.keys():
-            self._shelf.need(version_id)
-        self._shelf.drop_unless(self._is_kept, list(self._shelf.live))
+        fresh = snapshot.kept_alive - (before.kept_alive if before else frozenset())
+        for version_id in fresh - self._cache.live.keys():
+            self._cache.need(version_id)
+        self._cache.drop_unless(self._is_kept, list(self._cache.live))
         if before is None:
             first = preloads(snapshot.models, self._preload)
-            self._pending = dict.fromkeys(i for i in first if i not in self._hot)
+            self._pending = dict.fromkeys(i for i in first if i not in self._to_load)
             self._preloading = asyncio.create_task(self._load_first())
 
     def _follow_routes(self, routes: dict[str, ModelRoutes]) -> None:
@@ -184,15 +188,15 @@ class Catalogue:
     def _refresh(self, name: str) -> None:
         """Make a model's entry anew, and load what its refs have moved to."""
         before = self._table.get(name)
-        entry = build_entry(self._routes[name], self._shelf.live, self._shelf.failed, before)
+        entry = build_entry(self._routes[name], self._cache.live, self._cache.failed, before)
         self._table[name] = entry
         self._touched.add(name)
         (self._stale.add if entry.stale else self._stale.discard)(name)
         for ref in entry.stale:
-            self._shelf.need(entry.wanted[ref])
+            self._cache.need(entry.targets[ref])
         if before is not None:
             left = {live.version.id for live in before.loaded.values()}
-            self._shelf.drop_unless(self._is_kept, left)
+            self._cache.drop_unless(self._is_kept, left)
 
     def _changed(self, version: Version) -> None:
         self._pending.pop(version.id, None)
@@ -203,25 +207,26 @@ class Catalogue:
 
     def _is_kept(self, version: Version) -> bool:
         """Whether a loaded version stays: it may be called, or nothing newer answers yet."""
-        held = self._hot if version.engine is EngineName.WORKER else self._wanted
+        held = self._to_load if version.engine is EngineName.WORKER else self._in_use
         if version.id in held:
             return True
         entry = self._table.get(version.model)
         return entry is not None and any(
-            live.version.id == version.id != entry.wanted[ref] for ref, live in entry.loaded.items()
+            live.version.id == version.id != entry.targets[ref]
+            for ref, live in entry.loaded.items()
         )
 
     async def _load_first(self) -> None:
         """Load graphs by the operator's rule, one after the other, while there is room.
 
-        Workers among them come by demands, which the supervisor makes.
+        Workers among them come by keep-alive requests, which the supervisor makes.
         """
         versions = await self._store.versions(self._pending)
         for version_id in list(self._pending):
             version = versions.get(version_id)
             graph = version is not None and version.engine is EngineName.ONNX
-            if graph and version_id not in self._shelf.live and self._shelf.fits(version_id):
-                await asyncio.wait({self._shelf.need(version_id)})
+            if graph and version_id not in self._cache.live and self._cache.fits(version_id):
+                await asyncio.wait({self._cache.need(version_id)})
             self._pending.pop(version_id, None)
 
     def readiness(self) -> dict[str, bool | None]:
@@ -240,36 +245,36 @@ class Catalogue:
         self._touched = {name for name in names if ready[name] is False}
         return ready
 
-    def _is_ready(self, entry: Entry) -> bool:
+    def _is_ready(self, entry: RoutingEntry) -> bool:
         if entry.default is not None:
             return entry.default.engine.ready
-        wanted = entry.wanted.get(entry.default_ref)
+        wanted = entry.targets.get(entry.default_ref)
         return wanted is not None and not (
-            wanted in self._pending or self._shelf.failure(wanted) is not None
+            wanted in self._pending or self._cache.failure(wanted) is not None
         )
 
     async def report_calls(self, now: float) -> None:
-        """Once in a while, tell the registry which demands go on. `now` is monotonic."""
+        """Once in a while, tell the registry what is still called. `now` is monotonic."""
         if now - self._reported_at >= self._report_every:
             since, self._reported_at = self._reported_at, now
-            await self._shelf.report_calls(since)
+            await self._cache.report_calls(since)
 
     async def close(self) -> None:
         """Stop loading and let every version go."""
         if self._preloading is not None:
             self._preloading.cancel()
             await asyncio.gather(self._preloading, return_exceptions=True)
-        await self._shelf.close()
+        await self._cache.close()
 
 
-def _no_model(model: str, table: Table) -> NotFound:
+def _no_model(model: str, table: RoutingTable) -> NotFound:
     # A list first: calls look here from another thread than the one that changes the table.
     near = ", ".join(heapq.nsmallest(_NAMED, list(table))) or "none yet"
     return NotFound("model", model, f"there is no model {model!r}; models here: {near}")
 
 
-def _no_ref(entry: Entry, ref: str) -> NotFound:
-    refs = ", ".join(heapq.nsmallest(_NAMED, entry.wanted)) or "none yet"
+def _no_ref(entry: RoutingEntry, ref: str) -> NotFound:
+    refs = ", ".join(heapq.nsmallest(_NAMED, entry.targets)) or "none yet"
     what = f"no ref {ref!r}" if ref else "no ref to answer by default"
     name = f"{entry.name}@{ref}"
     return NotFound("ref", name, f"model {entry.name!r} has {what}; refs here: {refs}")

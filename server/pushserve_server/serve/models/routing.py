@@ -6,11 +6,11 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 from pushserve_server.domain.records import ModelRoutes
-from pushserve_server.serve.models.loaded_version import Live
+from pushserve_server.serve.models.loaded_version import LoadedVersion
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RoutingEntry:
     """One model's endpoints: full ref name to the version's id, and what is loaded.
 
     `default` answers when no ref is named; None while it is not loaded. `stale` names the refs
@@ -19,33 +19,36 @@ class Entry:
 
     name: str
     default_ref: str
-    wanted: Mapping[str, int]
-    loaded: Mapping[str, Live]
-    default: Live | None
+    targets: Mapping[str, int]
+    loaded: Mapping[str, LoadedVersion]
+    default: LoadedVersion | None
     stale: frozenset[str] = field(default=frozenset())
 
     def full_name(self, ref: str) -> str | None:
         """Resolve a short or full ref name; branches come before tags. "" is the default."""
         if not ref:
-            return self.default_ref if self.default_ref in self.wanted else None
+            return self.default_ref if self.default_ref in self.targets else None
         for name in (ref, f"refs/heads/{ref}", f"refs/tags/{ref}"):
-            if name in self.wanted:
+            if name in self.targets:
                 return name
         return None
 
 
-Table = Mapping[str, Entry]
+RoutingTable = Mapping[str, RoutingEntry]
 
 
 def build_entry(
-    routes: ModelRoutes, live: Mapping[int, Live], failed: Container[int], before: Entry | None
-) -> Entry:
+    routes: ModelRoutes,
+    live: Mapping[int, LoadedVersion],
+    failed: Container[int],
+    before: RoutingEntry | None,
+) -> RoutingEntry:
     """Point every route to its version where that is loaded, else to what answered before.
 
     A route whose version has failed to load keeps its old version as well, but does not
     count as stale: nothing better will come. What was unloaded answers no more.
     """
-    loaded: dict[str, Live] = {}
+    loaded: dict[str, LoadedVersion] = {}
     stale = set()
     for route in routes.routes:
         if route.version_id in live:
@@ -56,10 +59,10 @@ def build_entry(
             loaded[route.ref] = old
             if route.version_id not in failed:
                 stale.add(route.ref)
-    return Entry(
+    return RoutingEntry(
         name=routes.name,
         default_ref=routes.default_ref,
-        wanted={route.ref: route.version_id for route in routes.routes},
+        targets={route.ref: route.version_id for route in routes.routes},
         loaded=loaded,
         default=loaded.get(routes.default_ref),
         stale=frozenset(stale),

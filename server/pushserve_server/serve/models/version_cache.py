@@ -1,7 +1,7 @@
 """The versions that one frontend has loaded, and how they come and go.
 
 Graphs live in this process: they are loaded one at a time, and those not called for the
-longest time make room. Workers are processes of the server: to load one is to demand it in
+longest time make room. Workers are processes of the server: to load one is to ask for it in
 the registry, whereupon the supervisor starts it, and to connect.
 """
 
@@ -14,27 +14,28 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
+from pushserve_server.domain.loading_rules import Use, evictions
 from pushserve_server.domain.records import EngineName, Snapshot, Version
 from pushserve_server.errors import NotFound, PushserveError, Unavailable
-from pushserve_server.serve.async_registry import Store
+from pushserve_server.serve.async_registry import AsyncRegistry
 from pushserve_server.serve.engines.engine import Engine
-from pushserve_server.serve.models.loaded_version import Live
-from pushserve_server.serve.models.memory import Trimmer, Use, victims
+from pushserve_server.serve.malloc import Trimmer
+from pushserve_server.serve.models.loaded_version import LoadedVersion
 
 logger = logging.getLogger(__name__)
 
 MakeEngine = Callable[[Version], Engine]
-MakeLive = Callable[[Version, Engine], Live]
+MakeLoadedVersion = Callable[[Version, Engine], LoadedVersion]
 Changed = Callable[[Version], None]
 
 _RETRY_LOAD: Final = 1.0
 _RETRY_FAILED: Final = 30.0
 """A version that could not be loaded may be tried again after so many seconds."""
-_DEMAND_AGAIN: Final = 2.0
-"""A demand that was withdrawn while calls wait is made anew after so many seconds."""
+_KEEP_ALIVE_AGAIN: Final = 2.0
+"""A keep-alive request that was withdrawn while calls wait is made anew after so many seconds."""
 
 
-class Shelf:
+class VersionCache:
     """Loads and unloads. Lives on one event loop.
 
     `live` holds what is loaded, `failed` why others are not, both by version id; `changed`
@@ -43,17 +44,17 @@ class Shelf:
 
     def __init__(
         self,
-        store: Store,
+        store: AsyncRegistry,
         make_engine: MakeEngine,
-        make_live: MakeLive,
+        make_loaded: MakeLoadedVersion,
         changed: Changed,
         graph_memory: int,
     ) -> None:
-        self.live: dict[int, Live] = {}
+        self.live: dict[int, LoadedVersion] = {}
         self.failed: dict[int, str] = {}
         self._store = store
         self._make_engine = make_engine
-        self._make_live = make_live
+        self._make_loaded = make_loaded
         self._changed = changed
         self._graph_memory = graph_memory
         self._snapshot = Snapshot(-1, (), frozenset(), frozenset(), frozenset())
@@ -70,7 +71,7 @@ class Shelf:
     def follow(self, snapshot: Snapshot) -> None:
         """Take over what has to be loaded and what may be."""
         self._snapshot = snapshot
-        wanted = snapshot.wanted
+        wanted = snapshot.in_use
         for version_id in snapshot.deploying - self._recorded:
             if version_id in self.live:
                 self._later(self._record(version_id))
@@ -85,11 +86,11 @@ class Shelf:
             self._loading.pop(version_id).cancel()
 
     def _goes_on(self, version_id: int) -> bool:
-        """Whether a load makes sense still; a worker's may have lost its demand."""
+        """Whether a load makes sense still; a worker's may have lost its keep-alive request."""
         version = self._asked.get(version_id)
         if version is None or version.engine is EngineName.ONNX:
-            return version_id in self._snapshot.wanted or version_id in self._waiting
-        return version_id in self._snapshot.hot or version_id in self._waiting
+            return version_id in self._snapshot.in_use or version_id in self._waiting
+        return version_id in self._snapshot.to_load or version_id in self._waiting
 
     def need(self, version_id: int) -> asyncio.Task[None]:
         """Load a version, unless that is being done."""
@@ -104,10 +105,10 @@ class Shelf:
         self._waiting[version_id] += 1
         try:
             task = self.need(version_id)
-            while not (await asyncio.wait({task}, timeout=_DEMAND_AGAIN))[0]:
+            while not (await asyncio.wait({task}, timeout=_KEEP_ALIVE_AGAIN))[0]:
                 version = self._asked.get(version_id)
                 if version is not None:
-                    await self._demand(version)
+                    await self._keep_alive(version)
         finally:
             self._waiting[version_id] -= 1
             if not self._waiting[version_id]:
@@ -152,13 +153,13 @@ class Shelf:
             raise NotFound("version", str(version_id), "the version was deleted meanwhile")
         return found[version_id]
 
-    async def _try_until_loaded(self, version: Version) -> Live:
+    async def _try_until_loaded(self, version: Version) -> LoadedVersion:
         while True:
             engine = self._make_engine(version)
             try:
-                await self._demand(version)
+                await self._keep_alive(version)
                 await self._open(version, engine)
-                return self._make_live(version, engine)
+                return self._make_loaded(version, engine)
             except Unavailable as failure:
                 logger.warning("%s v%d: %s", *_named(version), failure)
                 await engine.close()
@@ -179,24 +180,24 @@ class Shelf:
             await engine.load()
             self._sizes[version.id] = engine.size
 
-    async def _demand(self, version: Version) -> None:
+    async def _keep_alive(self, version: Version) -> None:
         """Tell the registry, where a version is not held or run without that."""
         snapshot, i = self._snapshot, version.id
-        by_ref = i in snapshot.reachable
-        if i not in snapshot.hot and (version.engine is EngineName.WORKER or not by_ref):
-            await self._store.demand([i], by_ref=by_ref)
+        by_ref = i in snapshot.referenced
+        if i not in snapshot.to_load and (version.engine is EngineName.WORKER or not by_ref):
+            await self._store.keep_alive([i], by_ref=by_ref)
 
     async def report_calls(self, since: float) -> None:
-        """Tell the registry which demands go on: those called after `since` (monotonic)."""
+        """Renew the keep-alive requests of versions called after `since` (monotonic)."""
         called = {
             i
             for i, live in self.live.items()
-            if i in self._snapshot.demanded and (live.busy or live.called_at >= since)
+            if i in self._snapshot.kept_alive and (live.busy or live.called_at >= since)
         }
         for by_ref in (True, False):
-            ids = {i for i in called if (i in self._snapshot.reachable) is by_ref}
+            ids = {i for i in called if (i in self._snapshot.referenced) is by_ref}
             if ids:
-                await self._store.demand(ids, by_ref=by_ref)
+                await self._store.keep_alive(ids, by_ref=by_ref)
 
     def fits(self, version_id: int) -> bool:
         """Whether a graph would find room without another one leaving."""
@@ -212,7 +213,7 @@ class Shelf:
             for i, live in self.live.items()
             if live.engine.size
         )
-        return [self.unload(i) for i in victims(uses, self._graph_memory - more)]
+        return [self.unload(i) for i in evictions(uses, self._graph_memory - more)]
 
     def drop_unless(self, kept: Callable[[Version], bool], ids: Iterable[int]) -> None:
         """Unload those of these versions that need not be kept."""
@@ -226,7 +227,7 @@ class Shelf:
         self._changed(live.version)
         return self._later(self._close(live))
 
-    async def _close(self, live: Live) -> None:
+    async def _close(self, live: LoadedVersion) -> None:
         await live.close()
         version = live.version
         logger.info("unloaded %s v%d", *_named(version))

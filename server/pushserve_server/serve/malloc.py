@@ -1,49 +1,14 @@
-"""Memory that loaded versions take: whom to unload, and giving it back to the system."""
+"""malloc: what this process holds, and giving back what was freed."""
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Final
 
 _TRIM_AFTER: Final = 1.0
 """So that what is unloaded one after the other is given back at once, in seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """What one loaded version takes. `size` is in bytes, `called_at` grows with time.
-
-    `busy` says that it has calls in flight, `fixed` that it has to stay.
-    """
-
-    version_id: int
-    size: int
-    called_at: float
-    busy: bool = False
-    fixed: bool = False
-
-
-def victims(uses: Iterable[Use], limit: int) -> list[int]:
-    """Choose whom to unload so that the rest takes at most `limit` bytes.
-
-    Those not called for the longest time go first, and those with calls in flight only
-    when nothing else is left. The one that was called last stays, whatever it takes:
-    a version that fits nowhere is served alone.
-    """
-    uses = list(uses)
-    excess = sum(use.size for use in uses) - limit
-    newest = max(uses, key=lambda use: use.called_at, default=None)
-    chosen = []
-    for use in sorted(uses, key=lambda use: (use.busy, use.called_at)):
-        if excess <= 0:
-            break
-        if not use.fixed and use is not newest:
-            chosen.append(use.version_id)
-            excess -= use.size
-    return chosen
 
 
 class _MallocInfo(ctypes.Structure):
