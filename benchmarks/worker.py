@@ -33,9 +33,9 @@ ROOT = Path(__file__).parent.parent
 BOTH = 3  # the mask of label and probabilities
 MAIN = """
 import json, socket, sys
-from pushserve_sandbox import worker
+from pushserve_sandbox.worker.main import main
 channel, listener = (socket.socket(fileno=int(fd)) for fd in sys.argv[1:3])
-worker.main(channel, listener, json.loads(sys.argv[3]))
+main(channel, listener, json.loads(sys.argv[3]))
 """
 
 

@@ -102,7 +102,7 @@ def test_leaving_the_block_ends_a_job(zygote):
 def test_a_client_that_dies_takes_its_job_along(zygote):
     script = (
         "import sys; from pathlib import Path; from pushserve_server.sandbox_client import *\n"
-        "job = Zygote(Path(sys.argv[1])).start('jailed:wait', {}, JobPolicy())\n"
+        "job = SandboxClient(Path(sys.argv[1])).start('jailed:wait', {}, JobPolicy())\n"
         "job.receive(20); print(job.pid, flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(zygote._path)]
