@@ -10,6 +10,7 @@
     +-- Unavailable            a worker or the remote cannot be reached just now
     +-- DeadlineExceeded       the caller's deadline passed
     +-- ModelFailed            the model raised on input that its signature allows
+    +-- Unimplemented          there is no such method
 
 None of them knows gRPC or Flask: `api.status` maps each class to a status code.
 `DeploymentFailed` is apart: it ends a deployment, not a call.
@@ -114,6 +115,12 @@ class ModelFailed(PushserveError):
     """The model raised on input that its signature allows."""
 
     reason = "MODEL_FAILED"
+
+
+class Unimplemented(PushserveError):
+    """There is no such method."""
+
+    reason = "UNIMPLEMENTED"
 
 
 class DeploymentFailed(Exception):

@@ -127,8 +127,27 @@ class Settings:
     """Most rows in one Predict."""
     max_concurrent: Annotated[int, Ge(1)] = 512
     """Calls that one frontend works on at a time; more are refused at once."""
+    max_control_calls: Annotated[int, Ge(1)] = 64
+    """Other calls than Predict (List, Get, Register…) that one frontend works on at a time."""
+    max_open_streams: Annotated[int, Ge(1)] = 1024
+    """Streams that one frontend has open at a time: PredictStream, WatchDeployment, health."""
+    max_streams: Annotated[int, Ge(1)] = 100
+    """Calls at a time on one connection; a client sends more when some have ended."""
     max_wait: Seconds = 2.0
     """For the calls of a version before the next one, in seconds; others are refused at once."""
+    receive_timeout: Seconds = 60.0
+    """For a request to arrive once its call has begun, in seconds."""
+    send_timeout: Seconds = 60.0
+    """For a caller to take its answer, in seconds."""
+    slow_peer_memory: Size = 128 * 1024**2
+    """For requests that arrive slowly and answers that nobody takes, in each frontend, in bytes."""
+    max_connection_age: Annotated[float, Ge(0)] = 0.0
+    """After so many seconds a connection is closed once its calls have ended; 0 is never."""
+    compress_replies: bool = False
+    """Compress answers over 1 KiB for clients that take gzip."""
+    transport: Literal["auto", "core", "aio"] = "auto"
+    """What carries calls: gRPC's core by its Python binding, which is fast, or grpc.aio. "auto"
+    takes the core where a trial call at start goes through."""
     drain_timeout: Seconds = 15.0
     """For calls in flight to end when the server stops, in seconds."""
 

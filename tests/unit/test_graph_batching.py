@@ -10,7 +10,7 @@ from pushserve_runtime.signature import DType, Feature, Layout, OutputSpec, Sign
 from pushserve_server.errors import BadInput, ModelFailed
 from pushserve_server.serve.codec.decoding import DecodedRequest, Decoder
 from pushserve_server.serve.codec.output_selection import OutputSelection, plan_outputs
-from pushserve_server.serve.engines.graph_batching import Inline, run_batch
+from pushserve_server.serve.engines.graph_batching import BatchedCall, Inline, run_batch
 
 SIGNATURE = Signature(
     Layout.MATRIX,
@@ -87,7 +87,10 @@ def call_all(
 ) -> list[list | Exception | None]:
     """Ask for all of them; give what each is answered, or what it failed with."""
     callers = [Caller() for _ in requests]
-    run_batch(Inline(graph, most_rows), list(zip(requests, callers, strict=True)), way)
+    calls = [
+        BatchedCall(request, way, caller) for request, caller in zip(requests, callers, strict=True)
+    ]
+    run_batch(Inline(graph, most_rows), calls)
     return [caller.got for caller in callers]
 
 

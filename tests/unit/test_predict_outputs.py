@@ -8,7 +8,7 @@ import pytest
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve_runtime.frames import Array
 from pushserve_runtime.signature import DType, Layout, OutputSpec, Signature
-from pushserve_server.api.predict_outputs import make_encoder
+from pushserve_server.api.doors.predict_outputs import make_encoder
 from pushserve_server.domain.records import EngineName, Version
 from pushserve_server.errors import ModelFailed
 

@@ -8,7 +8,7 @@ import pytest
 
 from pushserve_runtime.frames import HEADER, Kind, encode_json
 from pushserve_runtime.signature import DType, Feature, Layout, OutputSpec, Signature
-from pushserve_server.api.predict_outputs import make_encoder
+from pushserve_server.api.doors.predict_outputs import make_encoder
 from pushserve_server.domain.records import EngineName, Version
 from pushserve_server.serve.codec.decoding import Decoder
 from pushserve_server.serve.codec.output_selection import OutputSelection, plan_outputs

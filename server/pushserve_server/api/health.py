@@ -2,38 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
 
 from grpc_health.v1 import health_pb2
-from grpc_health.v1.health import aio as health_aio
+
+from pushserve_server.api.transport.call import Call
+from pushserve_server.errors import NotFound
+
+SERVICE: Final[Any] = health_pb2.DESCRIPTOR.services_by_name["Health"]
 
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
 _UNKNOWN: Final = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-_STATUS: Final = {True: _SERVING, False: _NOT_SERVING, None: _UNKNOWN}
+_MOST_LISTED: Final = 100
+"""`List` is for people and tools that look around: its answer is small, as the contract asks."""
 
 
 class Health:
-    """Keeps the health servicer in step with the routing table."""
+    """The health servicer, kept in step with the routing table. Lives on one event loop."""
 
     def __init__(self, services: tuple[str, ...]) -> None:
-        self.servicer = health_aio.HealthServicer()
         self._services = ("", *services)
         self._shown: dict[str, int] = {}
+        self._changed = asyncio.Event()
+        self._draining = False
 
-    async def show(self, models: Mapping[str, bool | None]) -> None:
+    def show(self, models: Mapping[str, bool | None]) -> None:
         """Say that the server takes calls, and which of these models do; None is one gone."""
-        wanted = dict.fromkeys(self._services, _SERVING)
+        if self._draining:
+            return
+        before = dict(self._shown)
+        for name in self._services:
+            self._shown[name] = _SERVING
         for name, ready in models.items():
-            wanted[name] = _STATUS[ready]
-        for name, status in wanted.items():
-            if self._shown.get(name, _UNKNOWN) != status:
-                await self.servicer.set(name, status)
-                self._shown[name] = status
-            if status == _UNKNOWN:
+            if ready is None:
                 self._shown.pop(name, None)
+            else:
+                self._shown[name] = _SERVING if ready else _NOT_SERVING
+        if before != self._shown:
+            self._wake()
 
-    async def drain(self) -> None:
+    def drain(self) -> None:
         """Say that nothing is served any more; nothing changes after that."""
-        await self.servicer.enter_graceful_shutdown()
+        self._draining = True
+        self._shown = dict.fromkeys(self._shown, _NOT_SERVING)
+        self._wake()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def Check(
+        self, request: health_pb2.HealthCheckRequest, call: Call
+    ) -> health_pb2.HealthCheckResponse:
+        """Give the status of one service or model.
+
+        Raises:
+            NotFound: there is none of that name, as the contract asks.
+        """
+        status = self._shown.get(request.service)
+        if status is None:
+            raise NotFound(
+                "service",
+                request.service,
+                f"no service or model is called {request.service[:200]!r}; List names them",
+            )
+        return health_pb2.HealthCheckResponse(status=status)
+
+    async def List(
+        self, request: health_pb2.HealthListRequest, call: Call
+    ) -> health_pb2.HealthListResponse:
+        """Give the status of all services, and of the first models by name."""
+        names = [*self._services, *sorted(self._shown.keys() - set(self._services))]
+        response = health_pb2.HealthListResponse()
+        for name in names[:_MOST_LISTED]:
+            status = self._shown.get(name, _NOT_SERVING)
+            response.statuses[name].CopyFrom(health_pb2.HealthCheckResponse(status=status))
+        return response
+
+    async def Watch(
+        self, request: health_pb2.HealthCheckRequest, call: Call
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        """Send the status of one service or model, and then each change, for ever."""
+        sent: int | None = None
+        while True:
+            changed, status = self._changed, self._shown.get(request.service, _UNKNOWN)
+            if status != sent:
+                yield health_pb2.HealthCheckResponse(status=status)
+                sent = status
+                continue  # it may have changed meanwhile
+            if self._draining:
+                return
+            await changed.wait()

@@ -1,7 +1,7 @@
-"""Predict and PredictStream: what small graphs answer is answered at once, and together.
+"""PredictDispatcher: what small graphs answer is answered at once, and in batches.
 
 Everything else goes to the event loop: versions that have to be loaded first, workers, and
-graphs that take their time.
+graphs that take their time. Which protocol a call came by, its door alone knows.
 """
 
 from __future__ import annotations
@@ -9,27 +9,23 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import partial
-from typing import Final, NamedTuple, TypedDict
+from typing import Final, NamedTuple
 
-from pushserve.v1 import model_service_pb2 as pb
-from pushserve_server.api.predict_inputs import request_from_proto
-from pushserve_server.api.transport.core_calls import Call
-from pushserve_server.errors import DeadlineExceeded, Overloaded
+from pushserve_server.api.doors.task import PredictTask
+from pushserve_server.api.transport.call import Call
+from pushserve_server.errors import DeadlineExceeded
 from pushserve_server.serve.codec.decoding import DecodedRequest
 from pushserve_server.serve.codec.output_selection import OutputSelection
-from pushserve_server.serve.engines.graph_batching import Inline, run_batch
+from pushserve_server.serve.engines.graph_batching import BatchedCall, Inline, run_batch
 from pushserve_server.serve.models.loaded_version import LoadedVersion
 from pushserve_server.serve.models.model_table import ModelTable
 
 _QUICK: Final = 0.02
 """Nobody looks whether the caller is still there before a call has taken so many seconds."""
 
-_LARGE: Final = 64 * 1024
-"""Bytes from which a table or rows are decoded on a thread of their own."""
-
 
 class _Rows(NamedTuple):
-    """A request, decoded for the version that is to answer it."""
+    """A task, decoded for the version that is to answer it."""
 
     live: LoadedVersion
     request: DecodedRequest
@@ -39,58 +35,47 @@ class _Rows(NamedTuple):
 class _Batch(NamedTuple):
     live: LoadedVersion
     inline: Inline
-    calls: list[tuple[DecodedRequest, Call]]
+    calls: list[BatchedCall]
 
 
-class _Named(TypedDict):
-    number: int | None
-    commit: str | None
-
-
-_Later = tuple[Call, pb.PredictRequest, _Rows | None]
+_Later = tuple[Call, PredictTask, _Rows | None]
 
 
 class PredictDispatcher:
-    """Answers for one frontend, on whose event loop it is made; called on the transport's thread.
+    """Answers for one frontend, on whose event loop it is made.
 
-    `most` is how many requests are worked on at a time; more are refused.
+    Called on the transport's thread.
     """
 
-    def __init__(self, model_table: ModelTable, most: int) -> None:
+    def __init__(self, model_table: ModelTable) -> None:
         self._model_table = model_table
-        self._most = most
         self._loop = asyncio.get_running_loop()
-        self._awaited: set[Call] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._unwatched: list[tuple[Call, asyncio.Task[None]]] = []
 
     def __call__(self, calls: list[Call]) -> None:
         """Answer them all, or see to it that the event loop does."""
-        free = max(self._most - len(self._awaited), 0)
-        for one in calls[free:]:
-            one.fail(Overloaded(f"{self._most} calls are being worked on; try again shortly"))
-        batches: dict[OutputSelection, _Batch] = {}
+        batches: dict[object, _Batch] = {}
         later: list[_Later] = []
         now = time.time()
-        for one in calls[:free]:
-            if one.deadline < now:
-                one.fail(DeadlineExceeded("the deadline passed before the work was begun"))
+        for call in calls:
+            if call.deadline < now:
+                call.fail(DeadlineExceeded("the deadline passed before the work was begun"))
                 continue
             try:
-                self._batch_or_defer(one, batches, later)
+                self._batch_or_defer(call, batches, later)
             except Exception as error:  # noqa: BLE001 (it goes to whose request it was)
-                one.fail(error)
+                call.fail(error)
         if later:
-            self._awaited.update(one for one, _, _ in later)
             self._loop.call_soon_threadsafe(self._begin, later)
-        for selection, batch in batches.items():
+        for batch in batches.values():
             batch.live.called_at = time.monotonic()
-            run_batch(batch.inline, batch.calls, selection)
+            run_batch(batch.inline, batch.calls)
 
     async def close(self) -> None:
         """End what the event loop still works on; nothing is answered after that.
 
-        Called when the core transport has stopped.
+        Called when the transport has stopped.
         """
         await asyncio.sleep(0)  # what it handed on last begins
         for task in self._tasks:
@@ -98,31 +83,35 @@ class PredictDispatcher:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _batch_or_defer(
-        self, call: Call, batches: dict[OutputSelection, _Batch], later: list[_Later]
+        self, call: Call, batches: dict[object, _Batch], later: list[_Later]
     ) -> None:
-        message = call.request()
-        live = None if _takes_long(message, call.size) else self._loaded(message)
-        rows = None if live is None else _decoded(message, live)
+        decode = call.method.decode
+        assert decode is not None  # noqa: S101 (methods that come here have a door)
+        task: PredictTask = decode(call)
+        live = None if task.takes_long else self._loaded(task)
+        rows = None if live is None else _decoded(task, live)
         inline = rows and rows.live.engine.inline(rows.request, rows.selection)
         if rows is None or inline is None:
-            later.append((call, message, rows))
+            later.append((call, task, rows))
             return
-        batch = batches.get(rows.selection)
+        key = rows.selection.run_key
+        batch = batches.get(key)
         if batch is None:
-            batch = batches[rows.selection] = _Batch(rows.live, inline, [])
-        batch.calls.append((rows.request, call))
+            batch = batches[key] = _Batch(rows.live, inline, [])
+        batch.calls.append(BatchedCall(rows.request, rows.selection, call))
 
-    def _loaded(self, message: pb.PredictRequest) -> LoadedVersion | None:
+    def _loaded(self, task: PredictTask) -> LoadedVersion | None:
         """Give what answers, where that is loaded: nearly always."""
-        if message.WhichOneof("target") in (None, "ref"):
-            return self._model_table.route(message.model, message.ref)
-        return self._model_table.loaded_version(message.model, **_version(message))
+        model, ref, number, commit = task.target
+        if number is None and commit is None:
+            return self._model_table.route(model, ref)
+        return self._model_table.loaded_version(model, number=number, commit=commit)
 
     def _begin(self, later: list[_Later]) -> None:
         if not self._unwatched:
             self._loop.call_later(_QUICK, self._watch)
-        for call, message, rows in later:
-            task = self._loop.create_task(self._answer(call, message, rows))
+        for call, predict_task, rows in later:
+            task = self._loop.create_task(self._answer(call, predict_task, rows))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             self._unwatched.append((call, task))
@@ -134,36 +123,25 @@ class PredictDispatcher:
             if not task.done():
                 call.when_gone(partial(self._loop.call_soon_threadsafe, task.cancel))
 
-    async def _answer(self, call: Call, message: pb.PredictRequest, rows: _Rows | None) -> None:
+    async def _answer(self, call: Call, task: PredictTask, rows: _Rows | None) -> None:
         try:
-            live = self._loaded(message) or await self._load(message)
-            if rows is None or rows.live is not live:
-                rows = await asyncio.to_thread(_decoded, message, live)
-            call.reply(await live.predict(rows.request, rows.selection))
+            live = self._loaded(task) or await self._load(task)
+            with live.held():  # it is not unloaded between here and the answer
+                if rows is None or rows.live is not live:
+                    rows = await asyncio.to_thread(_decoded, task, live)
+                call.reply(await live.predict(rows.request, rows.selection))
         except asyncio.CancelledError:
             call.fail(DeadlineExceeded("the caller gave up"))
         except Exception as error:  # noqa: BLE001 (it goes to whose request it was)
             call.fail(error)
-        finally:
-            self._awaited.discard(call)
 
-    async def _load(self, message: pb.PredictRequest) -> LoadedVersion:
-        if message.WhichOneof("target") in (None, "ref"):
-            return await self._model_table.wait_for_route(message.model, message.ref)
-        return await self._model_table.version(message.model, **_version(message))
-
-
-def _version(message: pb.PredictRequest) -> _Named:
-    if message.HasField("version"):
-        return {"number": message.version, "commit": None}
-    return {"number": None, "commit": message.commit}
+    async def _load(self, task: PredictTask) -> LoadedVersion:
+        model, ref, number, commit = task.target
+        if number is None and commit is None:
+            return await self._model_table.wait_for_route(model, ref)
+        return await self._model_table.version(model, number=number, commit=commit)
 
 
-def _takes_long(message: pb.PredictRequest, size: int) -> bool:
-    """Say whether decoding would hold up others: objects and texts take 10 ms a megabyte."""
-    return size > _LARGE and not message.HasField("tensor")
-
-
-def _decoded(message: pb.PredictRequest, live: LoadedVersion) -> _Rows:
-    request = request_from_proto(message, live.decoder)
-    return _Rows(live, request, live.selection(message.outputs))
+def _decoded(task: PredictTask, live: LoadedVersion) -> _Rows:
+    request = task.decode(live.decoder)
+    return _Rows(live, request, live.selection(task.outputs, task.make_encoder))

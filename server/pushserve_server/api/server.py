@@ -1,27 +1,38 @@
-"""Makes the gRPC server of one frontend."""
+"""Makes what one frontend answers with: the pipeline with all methods, and a transport."""
 
 from __future__ import annotations
 
-from typing import Final
-
-import grpc
-from google.protobuf import descriptor_pool
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from typing import Any, Final
 
 from pushserve.v1 import model_service_pb2 as pb
-from pushserve_server.api.handlers import generic_handler
+from pushserve_server.api import health as health_service
+from pushserve_server.api import reflection
+from pushserve_server.api.doors.model_service import decode_predict, decode_stream_item
+from pushserve_server.api.doors.stream_messages import ENVELOPE
 from pushserve_server.api.health import Health
+from pushserve_server.api.messages import methods_of
+from pushserve_server.api.pipeline import PROBES, WATCHES, Pipeline
 from pushserve_server.api.predict_dispatch import PredictDispatcher
-from pushserve_server.api.reflection import Symbols
 from pushserve_server.api.servicer import ModelService
-from pushserve_server.api.transport.core_calls import start_stream, start_unary
-from pushserve_server.api.transport.core_server import OPTIONS, CoreTransport, StartCall
+from pushserve_server.api.transport.call import Method
 from pushserve_server.settings import Settings
 
-_SERVICE: Final = pb.DESCRIPTOR.services_by_name["ModelService"]
-MODEL_SERVICE: Final = _SERVICE.full_name
-_HEALTH: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+_SERVICE: Final[Any] = pb.DESCRIPTOR.services_by_name["ModelService"]
+MODEL_SERVICE: Final[str] = _SERVICE.full_name
+
+_PREDICT, _CONTROL, _STREAMS = "predict", "control", "streams"
+
+
+def limits(settings: Settings) -> dict[str, int]:
+    """Give how many calls of each group one frontend works on at a time."""
+    return {
+        _PREDICT: settings.max_concurrent,
+        _CONTROL: settings.max_control_calls,
+        _STREAMS: settings.max_open_streams,
+        WATCHES: settings.max_open_streams,
+        # Health checks come from machines, many of them, and must not fail for other calls.
+        PROBES: settings.max_open_streams,
+    }
 
 
 def make_health() -> Health:
@@ -29,47 +40,31 @@ def make_health() -> Health:
     return Health((MODEL_SERVICE,))
 
 
-FAST_PATH_METHODS: Final[dict[str, StartCall]] = {
-    "Predict": start_unary,
-    "PredictStream": start_stream,
-}
-"""The methods that the core transport carries."""
+def make_pipeline(
+    settings: Settings, service: ModelService, predict: PredictDispatcher, health: Health
+) -> Pipeline:
+    """Make the pipeline of a frontend, with the methods of every service on the port."""
+    pipeline = Pipeline(limits(settings))
+    pipeline.add(_predict_methods(predict))
+    names = ("Predict", "PredictStream")
+    pipeline.add(methods_of(service, _SERVICE, _CONTROL, WATCHES, except_methods=names))
+    pipeline.add(methods_of(health, health_service.SERVICE, PROBES, PROBES))
+
+    def services() -> set[str]:
+        return {method.split("/")[1] for method in pipeline.names()}
+
+    for version in reflection.SERVICES:
+        servicer = reflection.Reflection(version, services)
+        pipeline.add(methods_of(servicer, version, PROBES, PROBES))
+    return pipeline
 
 
-def make_server(
-    settings: Settings,
-    service: ModelService,
-    predicting: PredictDispatcher,
-    health: Health,
-    address: str,
-) -> tuple[grpc.aio.Server, CoreTransport]:
-    """Make a server that listens on `address` together with the other frontends.
-
-    The core transport has to be started after the server, and closed after it.
-
-    Raises:
-        RuntimeError: the port cannot be had.
-    """
-    server = grpc.aio.server(
-        options=[
-            ("grpc.so_reuseport", 1),
-            ("grpc.max_receive_message_length", settings.max_request),
-            ("grpc.max_send_message_length", -1),
-            *OPTIONS,
-        ],
+def _predict_methods(predict: PredictDispatcher) -> list[Method]:
+    stream = f"/{MODEL_SERVICE}/PredictStream"
+    item = Method(
+        f"{stream} (request)", _PREDICT, batch=predict, decode=decode_stream_item, envelope=ENVELOPE
     )
-    server.add_generic_rpc_handlers(
-        (generic_handler(service, _SERVICE, except_methods=FAST_PATH_METHODS),)
-    )
-    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
-    reflection.enable_server_reflection(
-        (MODEL_SERVICE, _HEALTH, reflection.SERVICE_NAME),
-        server,
-        Symbols(descriptor_pool.Default()),
-    )
-    server.add_insecure_port(address)
-    return server, CoreTransport(
-        server,
-        {f"/{MODEL_SERVICE}/{m}": FAST_PATH_METHODS[m] for m in FAST_PATH_METHODS},
-        predicting,
-    )
+    return [
+        Method(f"/{MODEL_SERVICE}/Predict", _PREDICT, batch=predict, decode=decode_predict),
+        Method(stream, _STREAMS, items=item),
+    ]

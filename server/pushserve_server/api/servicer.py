@@ -1,24 +1,22 @@
-"""`pushserve.v1.ModelService` but for its hot methods: each method converts, calls, converts."""
+"""`pushserve.v1.ModelService` but for Predict: each method converts, calls, converts."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, TypeVar
-
-import grpc
+from typing import Final, TypeVar
 
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve_server.api import paging, record_messages
+from pushserve_server.api.transport.call import Call
 from pushserve_server.deploy.decide import FRONTEND_TTL, behind
 from pushserve_server.domain.records import Deployment, Version
 from pushserve_server.errors import BadInput, Violation
 from pushserve_server.registry import Registry
 from pushserve_server.serve.async_registry import AsyncRegistry, now
 from pushserve_server.settings import Settings
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 T = TypeVar("T")
 
@@ -38,7 +36,7 @@ class ModelService:
         self._settings = settings
         self._store = store
 
-    async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:
+    async def Register(self, request: pb.RegisterRequest, call: Call) -> pb.RegisterResponse:
         """Put a deployment on disk, or give the one that exists."""
         # Only who registers needs git: its import costs each frontend 10 MB.
         from pushserve_server.deploy.register import register  # noqa: PLC0415
@@ -60,7 +58,7 @@ class ModelService:
             deployment=record_messages.deployment_to_proto(deployment), created=created
         )
 
-    async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:
+    async def List(self, request: pb.ListRequest, call: Call) -> pb.ListResponse:
         """Page through the models."""
         size = paging.page_size(request.page_size)
         after = paging.name_from_token(request.page_token)
@@ -75,7 +73,7 @@ class ModelService:
             models=[record_messages.model_to_proto(model) for model in page], next_page_token=token
         )
 
-    async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:
+    async def Get(self, request: pb.GetRequest, call: Call) -> pb.GetResponse:
         """Give one model in full."""
         model, shown, versions = await self._store.run(
             lambda registry: (
@@ -91,14 +89,14 @@ class ModelService:
         )
 
     async def GetDeployment(
-        self, request: pb.GetDeploymentRequest, context: Context
+        self, request: pb.GetDeploymentRequest, call: Call
     ) -> pb.GetDeploymentResponse:
         """Give one deployment."""
         deployment = await self._deployment(request.name)
         return pb.GetDeploymentResponse(deployment=record_messages.deployment_to_proto(deployment))
 
     async def ListDeployments(
-        self, request: pb.ListDeploymentsRequest, context: Context
+        self, request: pb.ListDeploymentsRequest, call: Call
     ) -> pb.ListDeploymentsResponse:
         """Page through the deployments, newest first."""
         size = paging.page_size(request.page_size)
@@ -117,7 +115,7 @@ class ModelService:
         )
 
     async def WatchDeployment(
-        self, request: pb.WatchDeploymentRequest, context: Context
+        self, request: pb.WatchDeploymentRequest, call: Call
     ) -> AsyncIterator[pb.WatchDeploymentResponse]:
         """Send the deployment, then each change, until it has ended."""
         seen: Deployment | None = None
@@ -132,7 +130,7 @@ class ModelService:
             seen = deployment
             await asyncio.sleep(_WATCH_EVERY)
 
-    async def Pin(self, request: pb.PinRequest, context: Context) -> pb.PinResponse:
+    async def Pin(self, request: pb.PinRequest, call: Call) -> pb.PinResponse:
         """Hold a ref on one version."""
         target = request.WhichOneof("target")
         ref = await self._change_everywhere(
@@ -143,33 +141,32 @@ class ModelService:
                 commit=request.commit if target == "commit" else None,
                 now=now(),
             ),
-            context,
+            call,
         )
         return pb.PinResponse(ref=record_messages.ref_to_proto(ref))
 
-    async def Unpin(self, request: pb.UnpinRequest, context: Context) -> pb.UnpinResponse:
+    async def Unpin(self, request: pb.UnpinRequest, call: Call) -> pb.UnpinResponse:
         """Let a ref follow Git again."""
         ref = await self._change_everywhere(
-            lambda registry: registry.unpin(request.model, request.ref, now()), context
+            lambda registry: registry.unpin(request.model, request.ref, now()), call
         )
         return pb.UnpinResponse(ref=record_messages.ref_to_proto(ref))
 
-    async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.DeleteResponse:
+    async def Delete(self, request: pb.DeleteRequest, call: Call) -> pb.DeleteResponse:
         """Stop serving a model, or one ref of it."""
         refs = await self._change_everywhere(
-            lambda registry: registry.delete(request.model, request.ref, now()), context
+            lambda registry: registry.delete(request.model, request.ref, now()), call
         )
         return pb.DeleteResponse(refs=refs)
 
-    async def _change_everywhere(self, call: Callable[[Registry], T], context: Context) -> T:
-        """Run a call that moves refs; answer when every live frontend serves by it.
+    async def _change_everywhere(self, change: Callable[[Registry], T], call: Call) -> T:
+        """Run a change that moves refs; answer when every live frontend serves by it.
 
         One that does not come along in time is no reason to fail: the change is on disk.
         """
-        result = await self._store.change(call)
+        result = await self._store.change(change)
         generation = await self._store.generation()
-        left = context.time_remaining()
-        patience = _SWAP_PATIENCE if left is None else min(_SWAP_PATIENCE, left - _TO_ANSWER)
+        patience = min(_SWAP_PATIENCE, call.deadline - time.time() - _TO_ANSWER)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 # Other processes make it true: there is no event to wait for.

@@ -16,6 +16,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pushserve_server.settings import Settings
 
@@ -25,7 +26,7 @@ class Boot:
     """What a child needs to know.
 
     `name` is its role on this server ("frontend-0"), `replica` tells the servers that share
-    a registry apart, `port` is the shared gRPC port.
+    a registry apart, `port` is the shared gRPC port, `transport` what carries its calls.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Boot:
     run_dir: Path
     port: int
     settings: Settings
+    transport: Literal["core", "aio"] = "core"
 
     @property
     def id(self) -> str:

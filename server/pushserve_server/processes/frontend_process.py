@@ -17,9 +17,9 @@ import uvloop
 
 from pushserve_server.api.health import Health
 from pushserve_server.api.predict_dispatch import PredictDispatcher
-from pushserve_server.api.predict_outputs import make_encoder
-from pushserve_server.api.server import make_health, make_server
+from pushserve_server.api.server import make_health, make_pipeline
 from pushserve_server.api.servicer import ModelService
+from pushserve_server.api.transport.factory import make_transport
 from pushserve_server.build.bundles import Bundles
 from pushserve_server.data_layout import bundles_dir, worker_socket
 from pushserve_server.domain.loading_rules import PreloadRule
@@ -85,7 +85,7 @@ class Frontend:
             await self._store.heartbeat(applied)
             self._said, self._said_at = applied, now
         await self._model_table.report_calls(now)
-        await self._health.show(self._model_table.readiness())
+        self._health.show(self._model_table.readiness())
 
 
 async def _wait_for_hint(hint: socket.socket, seconds: float) -> None:
@@ -110,7 +110,6 @@ def _make_model_table(boot: Boot, store: AsyncRegistry, pool: ThreadPoolExecutor
     return ModelTable(
         store,
         make_engine,
-        make_encoder,
         max_rows=settings.max_rows,
         max_wait=settings.max_wait,
         idle_unload=settings.idle_unload,
@@ -130,25 +129,25 @@ async def run(boot: Boot) -> None:
     health = make_health()
     host, _ = split_address(settings.listen)
     address = f"[{host}]:{boot.port}" if ":" in host else f"{host}:{boot.port}"
-    predicting = PredictDispatcher(model_table, settings.max_concurrent)
-    service = ModelService(settings, store)
-    server, core = make_server(settings, service, predicting, health, address)
+    predict = PredictDispatcher(model_table)
+    pipeline = make_pipeline(settings, ModelService(settings, store), predict, health)
+    transport = make_transport(boot.transport, pipeline, settings)
+    transport.listen(address)
     await store.started(boot.replica)
     with wakeups.listening(boot.name) as hint:
         frontend = Frontend(boot, store, model_table, health)
         await frontend.begin()
         follower = asyncio.create_task(frontend.follow(hint))
-        await server.start()
-        core.start()
+        await transport.start()
         logger.info("answering on %s", address)
         await _stop_asked()
         follower.cancel()
         await asyncio.gather(follower, return_exceptions=True)
-        await health.drain()
-        await server.stop(settings.drain_timeout)
-        core.stop()
-        await predicting.close()
-        core.close()
+        health.drain()
+        await transport.stop(settings.drain_timeout)
+        await predict.close()
+        await pipeline.close()
+        transport.close()
     await model_table.close()
     await store.stopped()
     store.close()

@@ -23,6 +23,7 @@ from pushserve_server import data_layout
 from pushserve_server.build.bundles import Bundles
 from pushserve_server.errors import Unavailable
 from pushserve_server.processes.boot import Boot, set_up_logging, start
+from pushserve_server.processes.transport_choice import choose_transport
 from pushserve_server.registry import Registry
 from pushserve_server.registry.notifications import ChangeListener
 from pushserve_server.sandbox_client import SandboxClient, end_zygote, is_ready, start_zygote
@@ -88,6 +89,7 @@ class Supervisor:
         self._replica = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._run_dir = run_dir
         self._settings = settings
+        self._transport = choose_transport(settings, settings.data_dir)
         self._wakeups = Wakeups(run_dir)
         self._changes = ChangeListener(settings.database, self._wakeups.wake)
         self._stopping = False
@@ -108,7 +110,7 @@ class Supervisor:
         )
 
     def _boot(self, role: str, port: int) -> Boot:
-        return Boot(role, self._replica, self._run_dir, port, self._settings)
+        return Boot(role, self._replica, self._run_dir, port, self._settings, self._transport)
 
     def stop(self) -> None:
         """Ask the loop to end, at its next turn. Signal handlers call this: it takes no lock."""

@@ -1,134 +1,263 @@
-"""The calls of Predict and PredictStream as gRPC's core hands them over.
+"""Calls as gRPC's core hands them over.
 
-Their events come on the core transport's thread; answers may come from any.
+Their events come on the transport's thread; answers may come from any.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from grpc._cython import cygrpc  # type: ignore[attr-defined]
-
-from pushserve.v1 import model_service_pb2 as pb
-from pushserve_server.api.handlers import read
-from pushserve_server.api.status import DETAILS_KEY, failure
-from pushserve_server.api.stream_messages import stream_error, stream_response
+from pushserve_server.api.status import DETAILS_KEY, Failure, failure
+from pushserve_server.api.transport.call import (
+    REQUEST_ID,
+    WINDOW,
+    Call,
+    CallerGone,
+    Listener,
+    Metadata,
+    Method,
+)
+from pushserve_server.api.transport.core_binding import (
+    CANCELLED,
+    NO_COMPRESS,
+    NO_FLAGS,
+    OK,
+    ReceiveClose,
+    ReceiveMessage,
+    SendHead,
+    SendMessage,
+    SendStatus,
+)
+from pushserve_server.api.transport.item_call import ItemCall
 from pushserve_server.errors import BadInput
-from pushserve_server.serve.engines import graph_batching
 
-WINDOW: Final = 64
-"""Requests of one stream that are worked on, or wait to be read, at a time."""
-
-_NO_FLAGS: Final = 0
-_OK: Final = cygrpc.StatusCode.ok
+_SMALL: Final = 1024
+"""Messages of fewer bytes are not worth compressing."""
 
 
-class Call(graph_batching.PendingReply, Protocol):
-    """One request, to be answered with a serialized PredictResponse, from any thread.
+class Owner(Protocol):
+    """What calls need of the transport that carries them."""
 
-    The first answer counts; others are dropped.
-    """
-
-    deadline: float
-    """When the caller gives up, in seconds since the epoch."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of the request."""
-
-    def request(self) -> pb.PredictRequest:
-        """Read it.
-
-        Raises:
-            BadInput: it is no such message.
-        """
-
-    def when_gone(self, do: Callable[[], object]) -> None:
-        """Have something done, on any thread, if the caller gives up before the answer."""
+    listener: Listener
+    accepted: list[Call]
+    receiving: dict[Any, float]
+    """Calls whose request is not there yet, and since when (monotonic), the oldest first."""
+    unsent: dict[Any, tuple[float, int]]
+    """Calls whose answer is not taken yet: since when (monotonic), and its bytes."""
 
 
-OnCall = Callable[[Call], None]
+class CoreCall:
+    """A call with one request and one answer."""
 
+    __slots__ = (
+        "_call", "_ended", "_owner",
+        "body", "deadline", "metadata", "method", "request_id", "started",
+    )  # fmt: skip
 
-def start_unary(event: Any, on_call: OnCall) -> None:
-    """Take up a call of Predict."""
-    _Unary(event, on_call)
-
-
-def start_stream(event: Any, on_call: OnCall) -> None:
-    """Take up a call of PredictStream."""
-    _Stream(event, on_call)
-
-
-class _Unary:
-    __slots__ = ("_answered", "_call", "_data", "_on_call", "deadline")
-
-    def __init__(self, event: Any, on_call: OnCall) -> None:
+    def __init__(self, owner: Owner, event: Any, method: Method) -> None:
+        self._owner = owner
         self._call = event.call
-        self._on_call = on_call
-        self._data = b""
-        self._answered = False
-        self.deadline = event.call_details.deadline
-        self._call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._received)
+        self._ended = False
+        self.method = method
+        self.metadata: Metadata = event.invocation_metadata
+        self.deadline: float = event.call_details.deadline
+        self.body = b""
+        self.request_id = ""
+        self.started = time.perf_counter()
+
+    def start(self) -> None:
+        """Ask for the request; the call is accepted when it is there."""
+        self._owner.receiving[self] = time.monotonic()
+        self._call.start_server_batch((ReceiveMessage(NO_FLAGS),), self._received)
 
     def _received(self, event: Any) -> None:
+        self._owner.receiving.pop(self, None)
         data = event.batch_operations[0].message()
         if data is None:
-            self.fail(BadInput("the call brought no request"))
+            self.fail(BadInput("the call brought no request", reason="WRONG_FORM"))
             return
-        self._data = data
-        self._on_call(self)
+        self.body = data
+        self._owner.accepted.append(self)
 
     @property
-    def size(self) -> int:
-        return len(self._data)
-
-    def request(self) -> pb.PredictRequest:
-        return read(self._data, pb.PredictRequest.FromString)
+    def peer(self) -> str:
+        """Who calls, as gRPC names it."""
+        peer: bytes = self._call.peer()
+        return peer.decode(errors="replace")
 
     def reply(self, data: bytes) -> None:
-        self._end(
-            cygrpc.SendMessageOperation(data, _NO_FLAGS),
-            cygrpc.SendStatusFromServerOperation(None, _OK, b"", _NO_FLAGS),
-        )
+        """Send the serialized response, and end well."""
+        if self._end(OK, len(data)):
+            self._owner.unsent[self] = (time.monotonic(), len(data))
+            self._call.start_server_batch(
+                (
+                    SendHead(None, NO_FLAGS),
+                    SendMessage(data, NO_FLAGS if len(data) > _SMALL else NO_COMPRESS),
+                    SendStatus(self._trailing(), OK, b"", NO_FLAGS),
+                ),
+                self._sent,
+            )
 
     def fail(self, error: Exception) -> None:
-        self._end(_status_operation(error))
+        """End with the status of an error."""
+        if not self._ended:
+            failed = failure(error, self.request_id)
+            if self._end(failed.number, 0):
+                self._call.start_server_batch((*self._head(), self._status(failed)), nothing)
 
-    def _end(self, *operations: Any) -> None:
-        if not self._answered:
-            self._answered = True
-            head = cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS)
-            self._call.start_server_batch((head, *operations), _nothing)
+    def _head(self) -> tuple[Any, ...]:
+        return (SendHead(None, NO_FLAGS),)
+
+    def _status(self, failed: Failure) -> Any:
+        trailing = (*self._trailing(), (DETAILS_KEY, failed.details))
+        return SendStatus(trailing, failed.number, failed.message.encode(), NO_FLAGS)
+
+    def _end(self, code: int, size: int) -> bool:
+        """Say whether this answer is the first one."""
+        if self._ended:
+            return False
+        self._ended = True
+        self._owner.listener.finished(self, code, size)
+        return True
+
+    def _trailing(self) -> tuple[tuple[str, str], ...]:
+        return ((REQUEST_ID, self.request_id),) if self.request_id else ()
+
+    def _sent(self, event: Any) -> None:
+        self._owner.unsent.pop(self, None)
 
     def when_gone(self, do: Callable[[], object]) -> None:
+        """Have something done if the caller gives up before the answer."""
+
         def closed(event: Any) -> None:
             if event.batch_operations[0].cancelled():
                 do()
 
-        self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), closed)
+        self._call.start_server_batch((ReceiveClose(NO_FLAGS),), closed)
+
+    def cancel(self) -> None:
+        """Let the connection forget the call, whatever of it is under way."""
+        self._end(CANCELLED, 0)
+        self._call.cancel()
 
 
-class _Stream:
-    """Reads on while few requests wait for their answers; sends these in order, one at a time."""
+class CoreStreamCall(CoreCall):
+    """A call that sends a stream, and may read one, for a method on the event loop."""
 
-    def __init__(self, event: Any, on_call: OnCall) -> None:
-        self._call = event.call
-        self._on_call = on_call
-        self.deadline = event.call_details.deadline
+    __slots__ = ("_gone", "_head_sent", "_loop", "_when_gone")
+
+    def __init__(self, owner: Owner, event: Any, method: Method) -> None:
+        super().__init__(owner, event, method)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._head_sent = False
+        self._gone = False
+        self._when_gone: list[Callable[[], object]] = []
+
+    def start(self) -> None:
+        """Ask for the request, where there is just one; a stream's come by `receive`."""
+        self._call.start_server_batch((ReceiveClose(NO_FLAGS),), self._closed)
+        if self.method.takes_stream:
+            self._owner.accepted.append(self)
+        else:
+            super().start()
+
+    def _closed(self, event: Any) -> None:
+        if event.batch_operations[0].cancelled():
+            self._gone = True
+            for do in self._when_gone:
+                do()
+
+    def when_gone(self, do: Callable[[], object]) -> None:
+        """Have something done if the caller gives up before the answer."""
+        self._when_gone.append(do)
+        if self._gone:
+            do()
+
+    async def receive(self) -> bytes | None:
+        """Wait for the next request; None when there are no more."""
+        event = await self._batch(ReceiveMessage(NO_FLAGS))
+        data: bytes | None = event.batch_operations[0].message()
+        return data
+
+    async def send(self, data: bytes) -> None:
+        """Send a response.
+
+        Raises:
+            CallerGone: nobody is there to take it.
+        """
+        operation = SendMessage(data, NO_FLAGS if len(data) > _SMALL else NO_COMPRESS)
+        self._owner.unsent[self] = (time.monotonic(), len(data))
+        try:
+            event = await self._batch(*self._head(), operation)
+        finally:
+            self._owner.unsent.pop(self, None)
+        if not event.success:
+            raise CallerGone
+
+    async def _batch(self, *operations: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Any] = loop.create_future()
+
+        def completed(event: Any) -> None:
+            loop.call_soon_threadsafe(_resolve, done, event)
+
+        if self._ended or self._gone:
+            raise CallerGone
+        self._call.start_server_batch(operations, completed)
+        return await done
+
+    def _head(self) -> tuple[Any, ...]:
+        if self._head_sent:
+            return ()
+        self._head_sent = True
+        return (SendHead(None, NO_FLAGS),)
+
+    def finish(self) -> None:
+        """End well, after all responses."""
+        if self._end(OK, 0):
+            status = SendStatus(self._trailing(), OK, b"", NO_FLAGS)
+            self._call.start_server_batch((*self._head(), status), nothing)
+
+
+def _resolve(done: asyncio.Future[Any], event: Any) -> None:
+    if not done.done():
+        done.set_result(event)
+
+
+class CoreItemStream(CoreCall):
+    """A stream whose requests are calls of their own.
+
+    Reads on while few of them wait for their answers; sends these in order, one at a time.
+    """
+
+    __slots__ = ("_all_read", "_lock", "_reading", "_sending", "_waiting", "gone", "items")
+
+    def __init__(self, owner: Owner, event: Any, method: Method, items: Method) -> None:
+        super().__init__(owner, event, method)
+        self.items = items
         self._lock = threading.Lock()
-        self._waiting: deque[_StreamRequest] = deque()
+        self._waiting: deque[_CoreItem] = deque()
         self._reading = True
         self._all_read = False
         self._sending = False
         self.gone = False
+
+    def start(self) -> None:
+        """Have the stream admitted, then read."""
+        try:
+            self._owner.listener.admit(self)
+        except Exception as error:  # noqa: BLE001 (it goes to whose call it was)
+            self.fail(error)
+            return
         for operation, tag in (
-            (cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS), self._closed),
-            (cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS), _nothing),
-            (cygrpc.ReceiveMessageOperation(_NO_FLAGS), self._received),
+            (ReceiveClose(NO_FLAGS), self._closed),
+            (SendHead(None, NO_FLAGS), nothing),
+            (ReceiveMessage(NO_FLAGS), self._received),
         ):
             self._call.start_server_batch((operation,), tag)
 
@@ -139,19 +268,22 @@ class _Stream:
                 self._all_read = True
                 self._send_on()
             return
-        streamed = _StreamRequest(self, data)
+        item = _CoreItem(self, data)
         with self._lock:
-            self._waiting.append(streamed)
+            self._waiting.append(item)
             self._reading = False
             self._read_on()
-        self._on_call(streamed)
+        self._owner.accepted.append(item)
 
     def _read_on(self) -> None:
         if not self._reading and not self._all_read and len(self._waiting) < WINDOW:
             self._reading = True
-            self._call.start_server_batch(
-                (cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._received
-            )
+            self._call.start_server_batch((ReceiveMessage(NO_FLAGS),), self._received)
+
+    @property
+    def listener(self) -> Listener:
+        """Who is told of the requests."""
+        return self._owner.listener
 
     def answered(self) -> None:
         """Send what can be sent now."""
@@ -164,21 +296,23 @@ class _Stream:
         if not self._waiting:
             if self._all_read:
                 self.gone = True
-                status = cygrpc.SendStatusFromServerOperation(None, _OK, b"", _NO_FLAGS)
-                self._call.start_server_batch((status,), _nothing)
+                if self._end(OK, 0):
+                    status = SendStatus(self._trailing(), OK, b"", NO_FLAGS)
+                    self._call.start_server_batch((status,), nothing)
             return
         answer = self._waiting[0].answer
         if answer is not None:
             self._waiting.popleft()
             self._sending = True
-            self._call.start_server_batch(
-                (cygrpc.SendMessageOperation(answer, _NO_FLAGS),), self._sent
-            )
+            self._owner.unsent[self] = (time.monotonic(), len(answer))
+            flags = NO_FLAGS if len(answer) > _SMALL else NO_COMPRESS
+            self._call.start_server_batch((SendMessage(answer, flags),), self._sent)
             self._read_on()
 
     def _sent(self, event: Any) -> None:
         with self._lock:
             self._sending = False
+            self._owner.unsent.pop(self, None)
             if event.success:
                 self._send_on()
 
@@ -187,59 +321,27 @@ class _Stream:
             with self._lock:
                 self.gone = True
                 left = list(self._waiting)
-            for streamed in left:
-                streamed.give_up()
+            self._end(CANCELLED, 0)
+            for item in left:
+                item.give_up()
 
 
-class _StreamRequest:
-    """One request of a stream."""
+class _CoreItem(ItemCall):
+    """One request of an item stream."""
 
-    __slots__ = ("_data", "_do", "_stream", "answer", "deadline")
+    __slots__ = ("_stream",)
 
-    def __init__(self, stream: _Stream, data: bytes) -> None:
+    def __init__(self, stream: CoreItemStream, body: bytes) -> None:
+        super().__init__(stream, stream.items, body, stream.listener)
         self._stream = stream
-        self._data = data
-        self._do: Callable[[], object] | None = None
-        self.answer: bytes | None = None
-        self.deadline = stream.deadline
+
+    def answered(self) -> None:
+        self._stream.answered()
 
     @property
-    def size(self) -> int:
-        return len(self._data)
-
-    def request(self) -> pb.PredictRequest:
-        return read(self._data, pb.PredictStreamRequest.FromString).request
-
-    def reply(self, data: bytes) -> None:
-        self._answer(stream_response(data))
-
-    def fail(self, error: Exception) -> None:
-        self._answer(stream_error(error))
-
-    def _answer(self, answer: bytes) -> None:
-        self._do = None
-        if self.answer is None:
-            self.answer = answer
-            self._stream.answered()
-
-    def when_gone(self, do: Callable[[], object]) -> None:
-        self._do = do
-        if self._stream.gone:
-            do()
-
-    def give_up(self) -> None:
-        """Do what has to be done when the caller is gone."""
-        if self._do is not None:
-            self._do()
+    def gone(self) -> bool:
+        return self._stream.gone
 
 
-def _status_operation(error: Exception) -> Any:
-    code, status = failure(error)
-    metadata = ((DETAILS_KEY, status.SerializeToString()),)
-    return cygrpc.SendStatusFromServerOperation(
-        metadata, code.value[0], status.message.encode(), _NO_FLAGS
-    )
-
-
-def _nothing(event: Any) -> None:
+def nothing(event: Any) -> None:
     """Do nothing about an event."""

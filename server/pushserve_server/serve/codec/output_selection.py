@@ -41,12 +41,14 @@ class OutputSelection:
     """One choice of outputs of one version: what to ask the engine for, how to answer.
 
     `mask` has a bit for each output to compute; an engine gives their arrays lowest first.
+    Selections of one `owner` with equal masks have equal `run_key`s: one run serves them all.
     """
 
-    __slots__ = ("_encoder", "_order", "mask")
+    __slots__ = ("_encoder", "_order", "mask", "run_key")
 
-    def __init__(self, plan: OutputPlan, encoder: Encoder) -> None:
+    def __init__(self, plan: OutputPlan, encoder: Encoder, *, owner: object = None) -> None:
         self.mask = plan.mask
+        self.run_key = id(owner), plan.mask
         self._order = None if plan.order == tuple(range(len(plan.order))) else plan.order
         self._encoder = encoder
 

@@ -37,51 +37,75 @@ class PendingReply(Protocol):
         """Take what went wrong."""
 
 
-Calls = Sequence[tuple[DecodedRequest, PendingReply]]
+class BatchedCall(NamedTuple):
+    """Rows, how they are to be answered, and who waits for it."""
+
+    request: DecodedRequest
+    selection: OutputSelection
+    pending: PendingReply
 
 
-def run_batch(inline: Inline, calls: Calls, selection: OutputSelection) -> None:
-    """Answer every one of the calls, which want the same outputs of the same version."""
+Calls = Sequence[BatchedCall]
+
+
+def run_batch(inline: Inline, calls: Calls) -> None:
+    """Answer every one of the calls, which want the same outputs of the same version.
+
+    They may want them in different orders and forms: each is encoded by its own selection.
+    """
     while calls:
         some = _take(calls, inline.most_rows)
-        _answer(inline.run, some, selection)
+        _answer(inline.run, some)
         calls = calls[len(some) :]
 
 
 def _take(calls: Calls, most_rows: int) -> Calls:
     """Give the first calls, up to the most rows of a batch, and one at the least."""
     rows = 0
-    for i, (request, _) in enumerate(calls):
-        rows += request.rows
+    for i, call in enumerate(calls):
+        rows += call.request.rows
         if i and rows > most_rows:
             return calls[:i]
     return calls
 
 
-def _answer(run: Run, calls: Calls, selection: OutputSelection) -> None:
+def _answer(run: Run, calls: Calls) -> None:
     calls, arrays = _that_decode(calls)
     if not calls:
         return
     try:
-        answers = selection.many(run(arrays), [request.rows for request, _ in calls])
+        answers = _encoded(calls, run(arrays))
     except Exception as error:  # noqa: BLE001 (what a graph raises goes to whose call it was)
         if len(calls) == 1:
-            calls[0][1].fail(graph_failed(error))
+            calls[0].pending.fail(graph_failed(error))
             return
         for call in calls:
-            _answer(run, [call], selection)
+            _answer(run, [call])
         return
-    for (_, pending), answer in zip(calls, answers, strict=True):
-        pending.reply(answer)
+    for call, answer in zip(calls, answers, strict=True):
+        call.pending.reply(answer)
+
+
+def _encoded(calls: Calls, arrays: Sequence[Array]) -> list[bytes]:
+    """Encode each call's rows; nearly always all of them by one selection."""
+    first = calls[0].selection
+    if all(call.selection is first for call in calls):
+        return first.many(arrays, [call.request.rows for call in calls])
+    answers, start = [], 0
+    for call in calls:
+        part = slice(start, start + call.request.rows)
+        answers.append(call.selection.one([Array(a.dtype, a.values[part]) for a in arrays]))
+        start = part.stop
+    return answers
 
 
 def _that_decode(calls: Calls) -> tuple[Calls, list[Array]]:
     """Give the calls whose rows fit the signature, and these rows; the others fail here."""
     try:
-        return calls, joined([request for request, _ in calls])
+        return calls, joined([call.request for call in calls])
     except BadInput:
-        good = [call for call in calls if _decodes(*call)]
-        return good, joined([request for request, _ in good]) if good else []
+        good = [call for call in calls if _decodes(call)]
+        return good, joined([call.request for call in good]) if good else []
 
 
 def graph_failed(error: Exception) -> PushserveError:
@@ -93,10 +117,10 @@ def graph_failed(error: Exception) -> PushserveError:
     return failed
 
 
-def _decodes(request: DecodedRequest, pending: PendingReply) -> bool:
+def _decodes(call: BatchedCall) -> bool:
     try:
-        request.arrays  # noqa: B018 (it raises what is wrong with them)
+        call.request.arrays  # noqa: B018 (it raises what is wrong with them)
     except BadInput as error:
-        pending.fail(error)
+        call.pending.fail(error)
         return False
     return True

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from time import monotonic
 from typing import Final
 
@@ -23,7 +24,6 @@ class LoadedVersion:
         self,
         version: Version,
         engine: Engine,
-        make_encoder: MakeEncoder,
         *,
         max_rows: int,
         max_wait: float,
@@ -31,38 +31,51 @@ class LoadedVersion:
         self.version = version
         self.engine = engine
         self.decoder = Decoder(version.signature, max_rows)
-        self._make_encoder = make_encoder
-        self._default = self._make_selection(())
-        self._others: dict[tuple[str, ...], OutputSelection] = {}
+        self._defaults: dict[MakeEncoder, OutputSelection] = {}
+        self._others: dict[tuple[MakeEncoder, tuple[str, ...]], OutputSelection] = {}
         self.called_at = monotonic()
         self._limiter = WaitLimiter(max_wait)
         self._in_flight = 0
+        self._held = 0
         self._idle: asyncio.Event | None = None
 
     @property
     def busy(self) -> bool:
-        """Whether calls are in flight."""
-        return self._in_flight > 0
+        """Whether calls are in flight, or about to be."""
+        return self._in_flight > 0 or self._held > 0
 
-    def selection(self, names: Sequence[str]) -> OutputSelection:
-        """Give how to answer with these outputs, made once.
+    def selection(self, names: Sequence[str], make_encoder: MakeEncoder) -> OutputSelection:
+        """Give how to answer with these outputs, made once for each door.
 
         Raises:
             BadInput: a name is unknown or given twice.
         """
         if not names:
-            return self._default
-        key = tuple(names)
+            default = self._defaults.get(make_encoder)
+            if default is None:
+                default = self._defaults[make_encoder] = self._make_selection((), make_encoder)
+            return default
+        key = make_encoder, tuple(names)
         found = self._others.get(key)
         if found is None:
-            found = self._make_selection(key)
+            found = self._make_selection(key[1], make_encoder)
             if len(self._others) < _MOST_PLANS:
                 self._others[key] = found
         return found
 
-    def _make_selection(self, names: tuple[str, ...]) -> OutputSelection:
+    def _make_selection(self, names: tuple[str, ...], make_encoder: MakeEncoder) -> OutputSelection:
         plan = plan_outputs(self.version.signature, names)
-        return OutputSelection(plan, self._make_encoder(self.version, plan.specs))
+        return OutputSelection(plan, make_encoder(self.version, plan.specs), owner=self)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the version loaded, from where it was looked up to its answer."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+            self._see_whether_idle()
 
     async def predict(self, request: DecodedRequest, selection: OutputSelection) -> bytes:
         """Run the engine; give the answer as bytes.
@@ -82,12 +95,15 @@ class LoadedVersion:
         finally:
             self._in_flight -= 1
             self._limiter.ended += 1
-            if self._idle is not None and self._in_flight == 0:
-                self._idle.set()
+            self._see_whether_idle()
+
+    def _see_whether_idle(self) -> None:
+        if self._idle is not None and not self.busy:
+            self._idle.set()
 
     async def close(self) -> None:
         """Wait for the calls in flight, then let the engine go."""
-        if self._in_flight:
+        if self.busy:
             self._idle = asyncio.Event()
             await self._idle.wait()
         await self.engine.close()

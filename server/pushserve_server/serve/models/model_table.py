@@ -19,7 +19,6 @@ from pushserve_server.domain.loading_rules import PreloadRule, preloads
 from pushserve_server.domain.records import EngineName, ModelRoutes, Snapshot, Version
 from pushserve_server.errors import ModelFailed, NotFound, Unavailable
 from pushserve_server.serve.async_registry import AsyncRegistry
-from pushserve_server.serve.codec.output_selection import MakeEncoder
 from pushserve_server.serve.engines.engine import Engine
 from pushserve_server.serve.models.loaded_version import LoadedVersion
 from pushserve_server.serve.models.routing import RoutingEntry, RoutingTable, build_entry
@@ -45,7 +44,6 @@ class ModelTable:
         self,
         store: AsyncRegistry,
         make_engine: MakeEngine,
-        make_encoder: MakeEncoder,
         *,
         max_rows: int,
         max_wait: float,
@@ -54,9 +52,7 @@ class ModelTable:
         preload: PreloadRule,
     ) -> None:
         def make_loaded(version: Version, engine: Engine) -> LoadedVersion:
-            return LoadedVersion(
-                version, engine, make_encoder, max_rows=max_rows, max_wait=max_wait
-            )
+            return LoadedVersion(version, engine, max_rows=max_rows, max_wait=max_wait)
 
         self._store = store
         self._cache = VersionCache(store, make_engine, make_loaded, self._changed, graph_memory)
