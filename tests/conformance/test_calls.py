@@ -174,6 +174,7 @@ def test_a_request_id_is_sent_back_and_made_where_there_is_none(transport, rpc):
 def test_metadata_and_peer_reach_whoever_answers(transport, rpc):
     holding = Holding()
     with running(transport, holding, grace=0.1) as server:
+        server.servicer.hold = asyncio.Event()
         given = (("a", "b"), ("a", "c"), ("raw-bin", b"\0\xff"))
         call = rpc.start(server.stub, "m", timeout=20, metadata=given)
         seen = holding.calls if rpc.path == "predict" else server.servicer.calls

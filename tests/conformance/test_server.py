@@ -18,7 +18,7 @@ from pushserve_server.api import health as health_service
 from pushserve_server.api import reflection
 from pushserve_server.api.messages import methods_of
 from pushserve_server.api.transport.call import Call
-from tests.fixtures.http2 import Peer, grpc_frame
+from tests.fixtures.http2 import HEADERS, Peer, grpc_frame
 from tests.fixtures.served import BIN, until
 from tests.fixtures.transports import (
     LIMIT,
@@ -170,10 +170,12 @@ def test_a_drain_under_64_callers_loses_no_call(transport):
     assert begun == set(answered)
 
 
-def test_calls_leave_nothing_behind():
-    def resident() -> int:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+def resident() -> int:
+    """Give the bytes of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
+
+def test_calls_leave_nothing_behind():
     with running("core") as server, ThreadPoolExecutor(4) as pool:
         request = named("m", 16 * 1024)
 
@@ -249,6 +251,30 @@ def test_a_connection_has_a_bounded_number_of_calls(transport):
         Peer(server.address) as peer,
     ):
         peer.until(lambda _: 7 == peer.h2.remote_settings.max_concurrent_streams)
+
+
+@transports
+def test_more_callers_than_a_connection_may_have_calls_wait_and_are_answered(transport):
+    with running(transport, max_streams=10) as server, ThreadPoolExecutor(40) as pool:
+        names = [f"{i}" for i in range(800)]
+        replies = pool.map(lambda name: server.stub.Predict(named(name), timeout=20).model, names)
+        assert names == list(replies)
+
+
+@transports
+def test_rapid_resets_cost_others_nothing(transport):
+    """CVE-2023-44487: calls that are cancelled as soon as they are begun."""
+    with running(transport) as server, Peer(server.address) as peer:
+        before = resident()
+        for _ in range(150):
+            for _ in range(50):
+                stream = peer.h2.get_next_available_stream_id()
+                peer.h2.send_headers(stream, [*HEADERS, (":path", PREDICT)])
+                peer.h2.reset_stream(stream, 8)
+            peer.flush()
+            assert "m" == server.stub.Predict(named("m"), timeout=20).model
+        assert resident() - before < 100e6
+        until(lambda: 0 == server.pipeline.in_flight("predict"))
 
 
 @transports

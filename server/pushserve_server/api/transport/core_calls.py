@@ -61,7 +61,7 @@ class CoreCall:
 
     def __init__(self, owner: Owner, event: Any, method: Method) -> None:
         self._owner = owner
-        self._call = event.call
+        self._call: Any = event.call
         self._ended = False
         self.method = method
         self.metadata: Metadata = event.invocation_metadata
@@ -86,9 +86,9 @@ class CoreCall:
 
     @property
     def peer(self) -> str:
-        """Who calls, as gRPC names it."""
-        peer: bytes = self._call.peer()
-        return peer.decode(errors="replace")
+        """Who calls, as gRPC names it; "" once the answer is sent."""
+        call = self._call
+        return "" if call is None else call.peer().decode(errors="replace")
 
     def reply(self, data: bytes) -> None:
         """Send the serialized response, and end well."""
@@ -108,7 +108,7 @@ class CoreCall:
         if not self._ended:
             failed = failure(error, self.request_id)
             if self._end(failed.number, 0):
-                self._call.start_server_batch((*self._head(), self._status(failed)), nothing)
+                self._call.start_server_batch((*self._head(), self._status(failed)), self._sent)
 
     def _head(self) -> tuple[Any, ...]:
         return (SendHead(None, NO_FLAGS),)
@@ -129,7 +129,9 @@ class CoreCall:
         return ((REQUEST_ID, self.request_id),) if self.request_id else ()
 
     def _sent(self, event: Any) -> None:
+        """Let go of the core's call: it counts as one of its connection's until then."""
         self._owner.unsent.pop(self, None)
+        self._call = None
 
     def when_gone(self, do: Callable[[], object]) -> None:
         """Have something done if the caller gives up before the answer."""
@@ -138,12 +140,16 @@ class CoreCall:
             if event.batch_operations[0].cancelled():
                 do()
 
-        self._call.start_server_batch((ReceiveClose(NO_FLAGS),), closed)
+        call = self._call
+        if call is not None:
+            call.start_server_batch((ReceiveClose(NO_FLAGS),), closed)
 
     def cancel(self) -> None:
         """Let the connection forget the call, whatever of it is under way."""
         self._end(CANCELLED, 0)
-        self._call.cancel()
+        call = self._call
+        if call is not None:
+            call.cancel()
 
 
 class CoreStreamCall(CoreCall):
@@ -221,7 +227,7 @@ class CoreStreamCall(CoreCall):
         """End well, after all responses."""
         if self._end(OK, 0):
             status = SendStatus(self._trailing(), OK, b"", NO_FLAGS)
-            self._call.start_server_batch((*self._head(), status), nothing)
+            self._call.start_server_batch((*self._head(), status), self._sent)
 
 
 def _resolve(done: asyncio.Future[Any], event: Any) -> None:
@@ -298,7 +304,7 @@ class CoreItemStream(CoreCall):
                 self.gone = True
                 if self._end(OK, 0):
                     status = SendStatus(self._trailing(), OK, b"", NO_FLAGS)
-                    self._call.start_server_batch((status,), nothing)
+                    self._call.start_server_batch((status,), self._all_sent)
             return
         answer = self._waiting[0].answer
         if answer is not None:
@@ -315,6 +321,9 @@ class CoreItemStream(CoreCall):
             self._owner.unsent.pop(self, None)
             if event.success:
                 self._send_on()
+
+    def _all_sent(self, event: Any) -> None:
+        super()._sent(event)
 
     def _closed(self, event: Any) -> None:
         if event.batch_operations[0].cancelled():
