@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-STUBS  := protos/pushserve/v1/model_service_pb2
 TESTS  ?= tests
 MINUTES ?= 10
 
@@ -28,7 +27,7 @@ run: setup ## start server and webhook, take an example live, say what to try (A
 	@$(BIN)/python examples/demo.py $(ARGS)
 
 test: setup system-postgres ## run the tests (TESTS=tests/unit for some of them)
-	@$(BIN)/python -m compileall -q protos server webhook clients
+	@$(BIN)/python -m compileall -q server webhook clients
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --quiet $(TESTS)
 
 check: setup ## ruff, mypy, stubs fresh, buf lint
@@ -39,8 +38,8 @@ check: setup ## ruff, mypy, stubs fresh, buf lint
 	@$(BIN)/python protos/check_stubs.py
 
 protos: setup ## make the stubs from the .proto files anew
-	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=protos --grpc_python_out=protos \
-	  --mypy_out=quiet:protos --mypy_grpc_out=quiet:protos protos/pushserve/v1/*.proto
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=clients --grpc_python_out=clients \
+	  --mypy_out=quiet:clients --mypy_grpc_out=quiet:clients protos/pushserve/v1/*.proto
 
 bench: setup system-h2load ## measure every figure of one machine, under 10 minutes (ARGS="--parts predict push")
 	@$(BIN)/python benchmarks/run.py $(ARGS)

@@ -7,13 +7,14 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+STUBS = HERE.with_name("clients")
 
 
 def main() -> int:
     """Make the stubs anew in a temporary folder and compare."""
     protos = sorted(str(p.relative_to(HERE)) for p in HERE.rglob("*.proto"))
     tracked = subprocess.run(
-        ["git", "ls-files"], cwd=HERE, capture_output=True, text=True, check=True
+        ["git", "ls-files"], cwd=STUBS, capture_output=True, text=True, check=True
     ).stdout.split()
     wrong = []
     with tempfile.TemporaryDirectory() as folder:
@@ -28,9 +29,9 @@ def main() -> int:
         for fresh in sorted(Path(folder).rglob("*.py*")):
             name = str(fresh.relative_to(folder))
             if name not in tracked:
-                wrong.append(f"protos/{name} is not tracked")
-            elif (HERE / name).read_bytes() != fresh.read_bytes():
-                wrong.append(f"protos/{name} is stale")
+                wrong.append(f"clients/{name} is not tracked")
+            elif (STUBS / name).read_bytes() != fresh.read_bytes():
+                wrong.append(f"clients/{name} is stale")
     for line in wrong:
         print(f"{line}: run `make protos` and commit it")
     return len(wrong)
