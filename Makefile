@@ -38,8 +38,7 @@ check: setup ## ruff, mypy, stubs fresh, buf lint
 	@$(BIN)/python protos/check_stubs.py
 
 protos: setup ## make the stubs from the .proto files anew
-	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=clients --grpc_python_out=clients \
-	  --mypy_out=quiet:clients --mypy_grpc_out=quiet:clients protos/pushserve/v1/*.proto
+	@$(BIN)/python protos/make_stubs.py
 
 bench: setup system-h2load ## measure every figure of one machine, under 10 minutes (ARGS="--parts predict push")
 	@$(BIN)/python benchmarks/run.py $(ARGS)
