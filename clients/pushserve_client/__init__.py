@@ -11,6 +11,9 @@ from pushserve_client.errors import BadData, CallError, ClientError, DeploymentF
 from pushserve_client.prediction import Prediction
 from pushserve_client.types import Deployment, DeploymentState, Model, ModelDetails, Ref, Version
 
+__version__ = "0.1.0"
+"""Of all distributions made of this tree: the others' builds read it here."""
+
 __all__ = [
     "AsyncClient",
     "BadData",
