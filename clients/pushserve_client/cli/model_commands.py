@@ -1,7 +1,5 @@
 """`pin`, `unpin`, `delete`: what an operator changes by hand."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

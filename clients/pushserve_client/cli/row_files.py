@@ -69,7 +69,7 @@ def inputs_from_csv(text: str, signature: Signature) -> Any:
     }
     if signature.inputs:
         return columns
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return [dict(zip(columns, row)) for row in zip(*columns.values())]
 
 
 def _check_header(names: Sequence[str], features: Sequence[Feature]) -> None:
