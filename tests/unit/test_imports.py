@@ -1,6 +1,7 @@
 """Imports point one way; read from the source, so that nothing hides behind a lazy import."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,14 @@ def test_the_webhook_never_imports_the_server():
 def test_every_room_is_in_the_table():
     rooms = {p.stem for p in SERVER.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
     assert rooms == ALLOWED.keys() | {"__init__", "processes", "commands"}
+
+
+def test_the_client_imports_little_and_nothing_of_the_others():
+    """It is installed where other things are; NumPy and pandas only where they are there."""
+    third_party = {"google", "grpc", "numpy", "pandas", "rich", "typer", "typing_extensions"}
+    ours = {"pushserve", "pushserve_client"}
+    for path in (ROOT / "clients").rglob("*.py"):
+        tops = {name.split(".")[0] for name in imported(path)}
+        assert set() == tops - third_party - ours - sys.stdlib_module_names, path
+        names = {name for name in imported(path) if name.startswith("google.")}
+        assert all(name.startswith("google.protobuf") for name in names), path
