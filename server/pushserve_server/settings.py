@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -146,3 +147,14 @@ class Settings:
         """The database URL with its default filled in. It may hold a password."""
         default = f"sqlite:///{(self.data_dir / 'registry.sqlite3').absolute()}"
         return self.database_url or default
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain JSON values, the secrets among them: for other processes of this server."""
+        return {**asdict(self), "data_dir": str(self.data_dir)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Settings:
+        """Build them from what `to_json` gave."""
+        lists = {name: tuple(value) for name, value in data.items() if isinstance(value, list)}
+        sources = tuple(SourceRule(rule["url"], Trust(rule["trust"])) for rule in data["sources"])
+        return cls(**{**data, **lists, "data_dir": Path(data["data_dir"]), "sources": sources})

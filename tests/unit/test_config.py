@@ -1,14 +1,15 @@
 """Settings: where they come from, and what is said when one is wrong."""
 
+import json
 import re
-from dataclasses import fields
+from dataclasses import astuple, fields
 from pathlib import Path
 
 import pytest
 
 from pushserve_server.config import load_settings
 from pushserve_server.domain.records import Trust
-from pushserve_server.settings import ConfigError, Settings
+from pushserve_server.settings import ConfigError, Settings, SourceRule
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -102,6 +103,22 @@ def test_a_bad_file_is_named(monkeypatch, tmp_path, content):
 @pytest.mark.parametrize(("text", "size"), [("3", 3), ("2 KiB", 2048), ("1MiB", 1048576)])
 def test_sizes(text, size):
     assert size == load_settings({"max_request": text}).max_request
+
+
+def test_other_processes_get_the_same_settings():
+    """They are sent as JSON, which has neither paths nor tuples nor types of ours."""
+    given = Settings(
+        database_url="postgresql://u:secret@h/d",
+        data_dir=Path("/srv/push"),
+        sources=(SourceRule("https://h/*", Trust.CODE), SourceRule("file:///a")),
+        preload=("a*", "b"),
+        max_wait=0.5,
+        insecure_listen_off_loopback=True,
+    )
+    for settings in (given, Settings()):
+        sent = Settings.from_json(json.loads(json.dumps(settings.to_json())))
+        assert settings == sent
+        assert [type(value) for value in astuple(settings)] == [type(v) for v in astuple(sent)]
 
 
 def test_env_example_names_every_setting_with_its_default():
