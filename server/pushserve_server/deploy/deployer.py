@@ -8,13 +8,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from pushserve_server.deploy.builder import Builder
 from pushserve_server.deploy.bundle_repair import Restorer
 from pushserve_server.deploy.lease import DeployContext, Lease
 from pushserve_server.deploy.pipeline import run
+from pushserve_server.domain.clock import utc_now
 from pushserve_server.registry import Registry
 from pushserve_server.sandbox_client import SandboxClient
 from pushserve_server.settings import Settings
@@ -26,11 +27,6 @@ _POLL: Final = 0.25
 _AFTER_TROUBLE: Final = 1.0
 _STOP_PATIENCE: Final = 10.0
 _LOOK_FOR_LOST_BUNDLES: Final = 30.0
-
-
-def utc_now() -> datetime:
-    """Give the time, aware, in UTC."""
-    return datetime.now(UTC)
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from pushserve_server.deploy.deployer import utc_now
+from pushserve_server.domain.clock import utc_now
 from pushserve_server.domain.records import Tracked
 from pushserve_server.errors import DeploymentFailed, PushserveError
 from pushserve_server.registry import Registry

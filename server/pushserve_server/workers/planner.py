@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
+from pushserve_server.domain.clock import utc_now
 from pushserve_server.domain.loading_rules import PreloadRule, Use, evictions, preloads
 from pushserve_server.domain.records import EngineName, Snapshot, Version
 from pushserve_server.registry import Registry
-from pushserve_server.registry.tables import EPOCH
 from pushserve_server.settings import Settings
 from pushserve_server.workers.pool import SlotChanges, Workers, slot_changes
 from pushserve_server.workers.process_memory import Footprints
@@ -58,7 +58,7 @@ class WorkerPlanner:
         now = time.monotonic()
         if now - self._looked_for_idle > _IDLE_LOOK:
             self._looked_for_idle = now
-            self._registry.expire_keep_alives(datetime.now(UTC), self._settings.idle_unload)
+            self._registry.expire_keep_alives(utc_now(), self._settings.idle_unload)
         changed = self._read()
         if self._footprints.measure(self._workers.pids, now) or changed:
             self._make_room()
@@ -74,7 +74,7 @@ class WorkerPlanner:
         before = self._snapshot
         if before is not None and self._registry.generation() == before.generation:
             return False
-        moment, idle = datetime.now(UTC), self._settings.idle_unload
+        moment, idle = utc_now(), self._settings.idle_unload
         if before is None:
             self._registry.expire_keep_alives(moment, idle, all_refs=True)
             self._keep_preloads(self._registry.snapshot(moment, idle), moment)
@@ -107,8 +107,8 @@ class WorkerPlanner:
         limit = self._settings.worker_memory
         if sum(sizes.values()) <= limit:
             return
-        called = self._registry.keep_alives()
-        uses = (Use(i, sizes[i], (called.get(i, EPOCH)).timestamp(), fixed=i in fixed) for i in ids)
+        called = {i: at.timestamp() for i, at in self._registry.keep_alives().items()}
+        uses = (Use(i, sizes[i], called.get(i, 0.0), fixed=i in fixed) for i in ids)
         gone = evictions(uses, limit)
         if gone:
             self._registry.withdraw_keep_alives(gone)
