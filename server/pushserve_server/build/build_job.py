@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pushserve_runtime.job_spec import Format
 from pushserve_runtime.messages import ChannelError
 from pushserve_runtime.signature import Signature
 from pushserve_server.build.build_report import (
@@ -97,7 +98,9 @@ def build(
     if answer.get("ok") is not True:
         raise _refused(answer)
     engine = read_engine(answer)
-    if (heard.graph is not None) != (engine is EngineName.ONNX and model_files.format != "onnx"):
+    if (heard.graph is not None) != (
+        engine is EngineName.ONNX and model_files.format is not Format.ONNX
+    ):
         raise invalid_answer("graph")
     return BuildResult(engine, read_signature(answer), read_report(answer), heard.graph)
 
@@ -122,7 +125,7 @@ def check_graph(
     """
     spec = {
         "folder": str(folder),
-        "format": "onnx",
+        "format": Format.ONNX,
         "artifact": name,
         "signature": signature.to_json(),
     }

@@ -22,9 +22,9 @@ class Trust(enum.StrEnum):
     """How far the operator trusts a source."""
 
     DATA = "data"
-    """Formats that hold no code: skops with trusted types, ONNX."""
+    """Formats that run no code when they are loaded (`pushserve_runtime.job_spec.SAFE_FORMATS`)."""
     CODE = "code"
-    """Also pickle, joblib and `predict.py`."""
+    """Every format."""
 
 
 @dataclass(frozen=True, slots=True)
