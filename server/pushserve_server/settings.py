@@ -118,7 +118,7 @@ class Settings:
     preload_limit: Annotated[int, Ge(0)] = 100
     """How many models are loaded at start at most; those of an earlier pattern come first."""
     graph_memory: Size = 1024**3
-    """For the graphs of all frontends, in bytes; the one not called for longest makes room."""
+    """For the graphs of all frontends, in bytes; the one not called for longest is unloaded."""
     worker_memory: Size = 4 * 1024**3
     """For all worker processes, in bytes; likewise."""
 
@@ -127,9 +127,9 @@ class Settings:
     max_rows: Annotated[int, Ge(1)] = 65_536
     """Most rows in one Predict."""
     max_concurrent: Annotated[int, Ge(1)] = 512
-    """Calls that one frontend works on at a time; more are refused at once."""
+    """Requests that one frontend works on at a time, of all models; more are refused at once."""
     max_wait: Seconds = 2.0
-    """For the calls of a version before the next one, in seconds; others are refused at once."""
+    """Longest wait for other calls of the same version, in seconds; else a call is refused."""
     drain_timeout: Seconds = 15.0
     """For calls in flight to end when the server stops, in seconds."""
 
