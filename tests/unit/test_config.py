@@ -80,14 +80,21 @@ def test_what_an_address_is(address):
 
 def test_a_misspelt_variable_is_named(monkeypatch):
     monkeypatch.setenv("PUSHSERVE_LISTENN", "127.0.0.1:1")
-    assert "PUSHSERVE_LISTENN" in refused()
+    monkeypatch.setenv("PUSHSERVE_QUOTA", "1")
+    assert (
+        "PUSHSERVE_LISTENN: no such setting in the environment. Did you mean 'PUSHSERVE_LISTEN'?\n"
+        "PUSHSERVE_QUOTA: no such setting in the environment"
+    ) == refused()
 
 
 def test_a_misspelt_key_in_the_file_is_named(monkeypatch, tmp_path):
     file = tmp_path / "server.toml"
-    file.write_text("listenn = 1\n")
+    file.write_text('listenn = 1\n[[sources]]\nurl = "https://h/*"\ntrsut = "code"\n')
     monkeypatch.setenv("PUSHSERVE_CONFIG", str(file))
-    assert "listenn" in refused()
+    assert (
+        "sources.0.trsut: no such setting. Did you mean 'trust'?\n"
+        "listenn: no such setting. Did you mean 'listen'?"
+    ) == refused()
 
 
 @pytest.mark.parametrize("content", [None, "= nonsense", '[[sources]]\nurl = "x"\ntrust = "all"'])

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+from pushserve_runtime.closest_name import did_you_mean
 from pushserve_runtime.job_spec import ENDINGS, SAFE_FORMATS, Format
 from pushserve_server.build.manifest import FILE_NAME, Manifest, Tolerance
 from pushserve_server.domain.records import Trust
@@ -103,8 +104,12 @@ def _named_artifact(present: frozenset[str], name: str) -> str | None:
     if name not in present:
         raise DeploymentFailed(
             "ARTIFACT_MISSING",
-            f"{FILE_NAME} names the artifact {name}, which is not in the folder; "
-            f"there are: {_listing(present)}",
+            did_you_mean(
+                f"{FILE_NAME} names the artifact {name}, which is not in the folder; "
+                f"there are: {_listing(present)}",
+                name,
+                present,
+            ),
             f"Commit {name}, or correct the line artifact = … in {FILE_NAME}.",
         )
     return None if name == _PREDICT else name
@@ -136,7 +141,11 @@ def _find_examples(present: frozenset[str], manifest: Manifest) -> str | None:
     if manifest.examples not in present:
         raise DeploymentFailed(
             "EXAMPLES_MISSING",
-            f"{FILE_NAME} names the examples {manifest.examples}, which are not in the folder",
+            did_you_mean(
+                f"{FILE_NAME} names the examples {manifest.examples}, which are not in the folder",
+                manifest.examples,
+                present,
+            ),
             f"Commit {manifest.examples}, or correct the line examples = … in {FILE_NAME}.",
         )
     return manifest.examples

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from pushserve_runtime.closest_name import did_you_mean
 from pushserve_runtime.signature import MODEL_NAME, DType
 from pushserve_server.errors import DeploymentFailed
 
@@ -118,8 +119,9 @@ def _mistakes(error: ValidationError) -> list[str]:
     for item in error.errors(include_url=False, include_input=False)[:_MAX_MISTAKES]:
         where = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            known = ", ".join(_known_keys(item["loc"][:-1]))
-            lines.append(f"{where}: no such key" + (f"; there are {known}" if known else ""))
+            known = _known_keys(item["loc"][:-1])
+            text = f"{where}: no such key" + (f"; there are {', '.join(known)}" if known else "")
+            lines.append(did_you_mean(text, str(item["loc"][-1]), known))
         else:
             lines.append(f"{where}: {item['msg'].removeprefix('Value error, ')}")
     return lines

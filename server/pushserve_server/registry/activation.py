@@ -8,13 +8,14 @@ from typing import Any
 
 from pushserve_runtime.signature import Signature
 from pushserve_server.domain.records import Deployment, EngineName, Failure, Version
+from pushserve_server.domain.ref_names import full_branch
 from pushserve_server.domain.states import DeploymentState
 from pushserve_server.errors import AlreadyExists, NotFound, NotPossibleNow
 from pushserve_server.registry.database import RegistryDatabase
 from pushserve_server.registry.history import change, change_to_failed, supersede
 from pushserve_server.registry.leasing import Superseded, owned
 from pushserve_server.registry.lookups import built_row, model_of_folder
-from pushserve_server.registry.row_records import deployment_from_row, full_branch, version_from_row
+from pushserve_server.registry.row_records import deployment_from_row, version_from_row
 from pushserve_server.registry.serving import touch_keep_alive
 from pushserve_server.registry.tables import DeploymentRow, ModelRow, RefRow, Tables, VersionRow
 

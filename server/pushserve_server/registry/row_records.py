@@ -64,11 +64,6 @@ def _failure_from_row(row: DeploymentRow) -> Failure | None:
     )
 
 
-def full_branch(name: str) -> str:
-    """Give the full ref of a branch's name; an empty or full one stays."""
-    return name if not name or name.startswith("refs/") else f"refs/heads/{name}"
-
-
 def default_ref(names: Sequence[str], branch: str, hint: str) -> str:
     """Choose the ref that answers when a call names none.
 

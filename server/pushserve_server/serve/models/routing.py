@@ -6,6 +6,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 from pushserve_server.domain.records import ModelRoutes
+from pushserve_server.domain.ref_names import full_names
 from pushserve_server.serve.models.loaded_version import LoadedVersion
 
 
@@ -28,10 +29,7 @@ class RoutingEntry:
         """Resolve a short or full ref name; branches come before tags. "" is the default."""
         if not ref:
             return self.default_ref if self.default_ref in self.targets else None
-        for name in (ref, f"refs/heads/{ref}", f"refs/tags/{ref}"):
-            if name in self.targets:
-                return name
-        return None
+        return next((name for name in full_names(ref) if name in self.targets), None)
 
 
 RoutingTable = Mapping[str, RoutingEntry]
