@@ -1,4 +1,4 @@
-"""What a build or a worker is told about the model in its folder."""
+"""Job spec: what a build or a worker is told about the model in its folder."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class JobSpec:
         if self.artifact is None:
             raise BuildFailed(
                 "ARTIFACT_MISSING",
-                "the model's folder holds no artifact",
+                "the model's folder has no artifact",
                 "commit model.skops, model.onnx, model.joblib or model.pkl",
             )
         return self.folder / self.artifact

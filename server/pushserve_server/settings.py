@@ -1,4 +1,4 @@
-"""The settings as plain values, with their defaults.
+"""Settings as plain values, with their defaults.
 
 Every process of a server holds them; `config` reads and checks them, once, with libraries
 that no other process needs to import.

@@ -60,7 +60,7 @@ def test_no_event_header_and_no_push(webhook, service, name):
     """Nothing is guessed beyond that."""
     answer = webhook.deliver(payload(name), event=None)
 
-    assert (202, "no X-GitHub-Event header, and the body is no push") == (
+    assert (202, "no X-GitHub-Event header, and the body is not a push") == (
         answer.status,
         answer.json["ignored"],
     )

@@ -1,4 +1,4 @@
-"""The webhook's settings: environment over the server's TOML file over defaults.
+"""Settings of the webhook: environment over the server's TOML file over defaults.
 
 The names are the server's: `PUSHSERVE_<NAME>` in the environment, `<name>` in the file
 that `PUSHSERVE_CONFIG` names, whose other keys are the server's business. The webhook

@@ -1,4 +1,4 @@
-"""Turns an artifact into an estimator, or into a reason why it cannot be one."""
+"""Artifact: from a file to an estimator, or to a reason why it cannot be one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def load_artifact(spec: JobSpec, notes: Notes) -> Any:
     if load is None:
         raise BuildFailed(
             "ARTIFACT_UNREADABLE",
-            f"{path.name} is of the format {spec.artifact_format}, which gives no Python object",
+            f"{path.name} is of the format {spec.artifact_format}, which is not a Python object",
             "have predict.py open it by itself",
         )
     if not path.is_file():

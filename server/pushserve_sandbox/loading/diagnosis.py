@@ -1,4 +1,4 @@
-"""Turns what user code raised into a reason and a fix."""
+"""Diagnosis: from what user code raised to a reason and a fix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns rows of plain values, as examples and trials have them, into arrays of a layout."""
+"""Row arrays: rows of plain values, as examples and trials have them, as arrays of a layout."""
 
 from __future__ import annotations
 

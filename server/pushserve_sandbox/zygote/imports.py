@@ -1,4 +1,4 @@
-"""Imports what models need, once, so that a forked job has it at no cost."""
+"""Imports that models need, made once, so that a forked job has them at no cost."""
 
 from __future__ import annotations
 

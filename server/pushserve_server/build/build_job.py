@@ -1,4 +1,4 @@
-"""Runs the build of one model in the sandbox and judges how it ended."""
+"""Build job: runs the build of one model in the sandbox and judges how it ended."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """What the gate found out about a model that passed it."""
+    """What a build found out about a model that can be served."""
 
     engine: EngineName
     signature: Signature
@@ -78,7 +78,7 @@ def build(
     cancelled: threading.Event,
     progress: Callable[[str], None],
 ) -> BuildResult:
-    """Load, inspect and try the model in `folder`; `progress` is told what goes on.
+    """Load, inspect and try the model in `folder`; `progress` is told each step.
 
     Raises:
         DeploymentFailed: the model did not pass, with the reason.

@@ -1,4 +1,4 @@
-"""The repository contract: which of a folder's files make the model.
+"""Repository contract: which of a folder's files make the model.
 
 The rules, in the order in which they decide:
 
@@ -182,7 +182,7 @@ def _check_engine(kind: Format, engine: str) -> None:
 def _missing(present: frozenset[str]) -> DeploymentFailed:
     return DeploymentFailed(
         "ARTIFACT_MISSING",
-        f"the folder holds no model; looked for {', '.join(_STANDARD)}, predict.py, and any one "
+        f"the folder has no model file; looked for {', '.join(_STANDARD)}, predict.py, and any one "
         f"file ending in {', '.join(ENDINGS)}; there are: {_listing(present)}",
         "Commit the model as model.skops, model.onnx, model.joblib or model.pkl, or name its "
         f'file in {FILE_NAME}: artifact = "…". A model in another folder is registered with '

@@ -1,4 +1,4 @@
-"""`pushserve.toml`: what a data scientist says about a model where names do not say it."""
+"""Manifest: `pushserve.toml`, what a data scientist says where file names do not say it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class DeclaredField(_Table):
 
 
 class DeclaredSignature(_Table):
-    """The part of the signature that the manifest fixes; the gate checks it."""
+    """The part of the signature that the manifest fixes; the build checks it."""
 
     inputs: Annotated[tuple[DeclaredField, ...] | None, Field(strict=False)] = None
     outputs: Annotated[tuple[DeclaredField, ...] | None, Field(strict=False)] = None

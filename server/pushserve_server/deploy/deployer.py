@@ -1,4 +1,4 @@
-"""The deployer: takes deployments by lease and works on a few of them at a time."""
+"""Deployer: takes deployments by lease and works on a few of them at a time."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Deployer:
                 try:
                     self._turn()
                 except Exception:
-                    logger.exception("the deployer goes on after this")
+                    logger.exception("the deployer's loop failed once; it continues")
                     self._stopped.wait(_AFTER_TROUBLE)
                 if wait(listener, _POLL):
                     for active in self._active:
@@ -131,10 +131,12 @@ class Deployer:
         try:
             context.registry.renew(lease.row.id, context.owner, context.clock(), 0)
         except Exception:
-            logger.exception("the lease of %s runs out by itself", lease.row.name)
+            logger.exception(
+                "the lease of %s could not be given back; it will expire", lease.row.name
+            )
 
     def _look_for_lost_bundles(self) -> None:
-        """At start, when what is wanted has changed, and once in a while."""
+        """At start, when what is in use has changed, and once in a while."""
         if self._restoring is not None and self._restoring.is_alive():
             return
         generation, at = self._context.registry.generation(), time.monotonic()
@@ -148,4 +150,4 @@ class Deployer:
         try:
             self._restorer.restore(self._stopped)
         except Exception:
-            logger.exception("looking for lost bundles failed; it is done again")
+            logger.exception("looking for lost bundles failed; it is tried again later")

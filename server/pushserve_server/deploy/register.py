@@ -1,4 +1,4 @@
-"""Puts a deployment on disk: what Register and the reconciler do."""
+"""Register: puts a deployment on disk, for the RPC of that name."""
 
 from __future__ import annotations
 

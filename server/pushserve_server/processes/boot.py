@@ -1,4 +1,4 @@
-"""How the supervisor tells a child process what it is.
+"""Boot: what the supervisor tells a child process about itself.
 
 The child reads one line of JSON from its standard input: settings with their secrets, which so
 stand neither in an environment nor on a command line. The pipe stays open; its end means

@@ -1,4 +1,4 @@
-"""The server as a process of its own, which `pushserve serve` becomes by exec.
+"""Server process: what `pushserve serve` becomes by exec.
 
 So the supervisor does not hold on to what only a command line and the reading of the
 configuration need. The settings come with it in a file without a name, since they may hold

@@ -1,4 +1,4 @@
-"""Putting deployments on disk, and reading them."""
+"""Deployments: putting them on disk, and reading them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding models, refs and versions by what a caller names; inside a transaction."""
+"""Lookups: models, refs and versions by what a caller names; in a transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From rows to records, and how a default ref is chosen."""
+"""Row records: from rows to records, and how a default ref is chosen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the reconciler compares with the remotes; inside a transaction."""
+"""Tracking: the refs that the reconciler compares with the remotes; in a transaction."""
 
 from __future__ import annotations
 

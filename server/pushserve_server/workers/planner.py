@@ -1,4 +1,4 @@
-"""Which workers a server runs: what the registry asks for, within the operator's memory."""
+"""Worker planner: which workers a server runs, within the operator's memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def within(
     limit: int,
     size: Callable[[int], int],
 ) -> SlotChanges:
-    """Leave out of a plan the slots for which there is no room until others have closed.
+    """Leave out of a plan the slots for which there is no memory until others have closed.
 
     `taken` is what those that run take, in bytes. One of `fixed`, and the only one there
     is, is opened all the same.
@@ -61,7 +61,7 @@ class WorkerPlanner:
             self._registry.expire_keep_alives(utc_now(), self._settings.idle_unload)
         changed = self._read()
         if self._footprints.measure(self._workers.pids, now) or changed:
-            self._make_room()
+            self._free_memory()
         waiting = self._worker_ids() ^ self._workers.slots
         if changed or waiting:
             self._carry_out()
@@ -70,7 +70,7 @@ class WorkerPlanner:
         return {i for i, version in self._to_run.items() if version.engine is EngineName.WORKER}
 
     def _read(self) -> bool:
-        """Read what is wanted, where that has changed; say whether it has."""
+        """Read what is to run, where that has changed; say whether it has."""
         before = self._snapshot
         if before is not None and self._registry.generation() == before.generation:
             return False
@@ -99,7 +99,7 @@ class WorkerPlanner:
         if new[: max(free, 0)]:
             self._registry.keep_alive(new[:free], now, by_ref=True)
 
-    def _make_room(self) -> None:
+    def _free_memory(self) -> None:
         """Withdraw the requests for which there is no memory; frontends then let them go."""
         fixed = self._snapshot.deploying if self._snapshot else frozenset()
         ids = self._worker_ids()

@@ -1,4 +1,4 @@
-"""From what a caller gave to what an engine takes, checked against the signature.
+"""Decoding: from what a caller gave to what an engine takes, checked against the signature.
 
 One `Decoder` is made for each version. A caller gives a tensor, columns or records; the
 engine takes arrays in the version's layout (see `pushserve_runtime.frames`). Whatever

@@ -1,4 +1,4 @@
-"""How a version's outputs become the bytes of answers, resolved once for each choice of them."""
+"""Output selection: which outputs to compute and how to answer, resolved once for each choice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one frontend serves: it follows the registry, loads beside, then swaps.
+"""Model table: what one frontend serves; it follows the registry, loads beside, then swaps.
 
 `ModelTable.follow` takes over the registry's snapshot. What is being deployed is loaded, and
 what moves away from a loaded version; everything else is loaded by the operator's rule or
@@ -38,7 +38,7 @@ _NAMED: Final = 8
 
 
 class ModelTable:
-    """Loaded versions and the table that leads calls to them.
+    """Loaded versions and the table by which calls find them.
 
     Lives on one event loop; `route` and `loaded_version` are called from other threads, too.
     """
@@ -219,7 +219,7 @@ class ModelTable:
         )
 
     async def _load_first(self) -> None:
-        """Load graphs by the operator's rule, one after the other, while there is room.
+        """Load graphs by the operator's rule, one after the other, while there is memory.
 
         Workers among them come by keep-alive requests, which the supervisor makes.
         """
@@ -280,6 +280,6 @@ def _no_model(model: str, table: RoutingTable) -> NotFound:
 def _no_ref(entry: RoutingEntry, ref: str) -> NotFound:
     names = [short_name(target) for target in entry.targets]
     shown = ", ".join(heapq.nsmallest(_NAMED, names)) or "none yet"
-    what = f"no ref {ref!r}" if ref else "no ref to answer by default"
+    what = f"no ref {ref!r}" if ref else "no default ref"
     text = f"model {entry.name!r} has {what}; refs here: {shown}"
     return NotFound("ref", f"{entry.name}@{ref}", did_you_mean(text, short_name(ref), names))

@@ -1,4 +1,4 @@
-"""Which loaded version answers for which model and ref: pure functions over values."""
+"""Routing: which loaded version answers for which model and ref; pure functions over values."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def build_entry(
     """Point every route to its version where that is loaded, else to what answered before.
 
     A route whose version has failed to load keeps its old version as well, but does not
-    count as stale: nothing better will come. What was unloaded answers no more.
+    count as stale: nothing better will come. What was unloaded no longer answers.
     """
     loaded: dict[str, LoadedVersion] = {}
     stale = set()
