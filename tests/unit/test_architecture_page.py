@@ -5,6 +5,7 @@ import re
 from tests.fixtures.import_rules import PAGE, ROOT, SOURCE_ROOTS, table
 
 _FILE = re.compile(r"`([\w./-]+\.(?:py|proto|toml))`")
+_WHERE = (*SOURCE_ROOTS, "tests", "benchmarks", "examples")
 _BY_REPOSITORIES = {"predict.py", "pushserve.toml"}
 """Names of files in repositories of models."""
 
@@ -30,6 +31,15 @@ def test_every_file_named_is_there():
     assert set() == {
         name for name in named if not any((place / name).is_file() for place in places)
     }
+
+
+def test_every_module_that_a_page_names_is_there():
+    """By the end of its path, as pages and decisions name it: `deploy/lease.py`."""
+    there = [str(p.relative_to(ROOT)) for root in _WHERE for p in (ROOT / root).rglob("*.py")]
+    for page in (*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"):
+        named = {name for name in _FILE.findall(page.read_text()) if name.endswith(".py")}
+        gone = {name for name in named if not any(f"/{p}".endswith(f"/{name}") for p in there)}
+        assert set() == gone - _BY_REPOSITORIES, page
 
 
 def test_a_way_meets_each_file_once():

@@ -134,11 +134,11 @@ def test_a_changed_body_is_refused(webhook, service):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "no JSON"),
-        (b"{", "no JSON"),
-        (b"\xff\xfe\xfa", "no JSON"),
-        (b"[" * 100_000, "no JSON"),
-        (b"[1]", "no JSON object"),
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe\xfa", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[1]", "not a JSON object"),
         (b"{}", "`ref`"),
         (b'{"ref": 5, "repository": {}}', "`ref`"),
         (b'{"ref": "refs/heads/main"}', "`repository`"),
