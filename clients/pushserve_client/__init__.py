@@ -10,9 +10,7 @@ from pushserve_client.client import Client
 from pushserve_client.errors import BadData, CallError, ClientError, DeploymentFailed
 from pushserve_client.prediction import Prediction
 from pushserve_client.types import Deployment, DeploymentState, Model, ModelDetails, Ref, Version
-
-__version__ = "0.1.0"
-"""Of all distributions made of this tree: the others' builds read it here."""
+from pushserve_client.version import __version__
 
 __all__ = [
     "AsyncClient",
@@ -28,4 +26,5 @@ __all__ = [
     "Prediction",
     "Ref",
     "Version",
+    "__version__",
 ]

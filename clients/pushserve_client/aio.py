@@ -218,7 +218,7 @@ class AsyncClient:
         return from_messages.ref_from_proto((await self._call(self._stub.Unpin, request)).ref)
 
     async def delete(self, model: str, *, ref: str | None = None) -> tuple[str, ...]:
-        """Stop serving a model, or one ref of it; gives the refs that are served no more."""
+        """Stop serving a model, or one ref of it; gives the refs that are no longer served."""
         request = pb.DeleteRequest(model=model, ref=ref or "")
         return tuple((await self._call(self._stub.Delete, request)).refs)
 

@@ -58,7 +58,9 @@ def follow_to_the_end(client: Client, name: str) -> None:
             if name:
                 screen.say(f"superseded by {name}, which is newer")
     except KeyboardInterrupt:
-        screen.remark(f"\nthe deployment goes on: pushserve deployment {name} --follow")
+        screen.remark(
+            f"\nthe deployment continues; to follow it: pushserve deployment {name} --follow"
+        )
         raise typer.Exit(130) from None
     screen.say(_success(last), style="green")
 

@@ -77,14 +77,14 @@ def _read(file: str) -> str:
     except OSError as error:
         raise typer.BadParameter(f"{file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise typer.BadParameter(f"{file} is no UTF-8 text") from None
+        raise typer.BadParameter(f"{file} is not UTF-8 text") from None
 
 
 def _inputs(client: Client, model: str, target: dict[str, Any], text: str, *, as_json: bool) -> Any:
     signature: Signature = client.get(model, **target).version.signature
     inputs = (inputs_from_json if as_json else inputs_from_csv)(text, signature)
     if isinstance(inputs, list) and not inputs:
-        raise BadData("the input holds no rows")
+        raise BadData("the input has no rows")
     return inputs
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Final, NoReturn, Optional
 
 import typer
 
-from pushserve_client import __version__
+from pushserve_client import version as package_version
 from pushserve_client.cli import screen
 from pushserve_client.cli.connection import JsonOption
 
@@ -84,4 +84,4 @@ def doctor(file: ConfigOption = None) -> None:
 
 def version() -> None:
     """Print the version of pushserve."""
-    screen.say(__version__)
+    screen.say(package_version.__version__)

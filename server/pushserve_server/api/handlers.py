@@ -1,4 +1,4 @@
-"""A service's methods, wrapped once at start: bytes in, bytes out, errors to statuses.
+"""Handlers: a service's methods, wrapped once at start; bytes in, bytes out, errors to statuses.
 
 No handler leaks an exception, and none answers UNKNOWN: gRPC would do both with whatever a
 handler or a deserializer raises. An interceptor could do the same, but grpc.aio builds its
@@ -75,7 +75,7 @@ def _stream(call: Any, parse: Parse) -> Any:
     return handle
 
 
-_UNREADABLE: Final = "the request is no message of this method"
+_UNREADABLE: Final = "the request is not a message of this method"
 
 
 def read(data: bytes, parse: Callable[[bytes], T]) -> T:

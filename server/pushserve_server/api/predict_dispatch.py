@@ -1,4 +1,4 @@
-"""Predict and PredictStream: what small graphs answer is answered at once, and together.
+"""Predict dispatch: small graphs answer at once and together, all else on the event loop.
 
 Everything else goes to the event loop: versions that have to be loaded first, workers, and
 graphs that take their time.

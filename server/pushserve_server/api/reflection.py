@@ -1,4 +1,4 @@
-"""Finds descriptors for reflection, methods by their full name among them."""
+"""Reflection: finds descriptors, those of methods by their full name among them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the gRPC server of one frontend."""
+"""gRPC server: made for one frontend, with all its services."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The transport: calls taken from gRPC's core."""
+"""Transport: calls taken from gRPC's core."""

@@ -1,4 +1,4 @@
-"""The calls of Predict and PredictStream as gRPC's core hands them over.
+"""Core calls: Predict and PredictStream as gRPC's core hands them over.
 
 Their events come on the core transport's thread; answers may come from any.
 """

@@ -1,4 +1,4 @@
-"""The core transport: takes the calls of some methods from gRPC's core, past grpc.aio.
+"""Core transport: takes the calls of some methods from gRPC's core, past grpc.aio.
 
 On every call grpc.aio spends three tasks and as many hops between threads: several times what
 the call of a small model takes. A method that is registered with the core has a completion
