@@ -2,24 +2,23 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-STUBS  := protos/pushserve/v1/model_service_pb2
 TESTS  ?= tests
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check protos bench bench-peers bench-soak lock system-postgres system-h2load clean
+.PHONY: help setup run test check protos wheels bench bench-peers bench-soak lock system-postgres system-h2load clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{split($$1, t, ":"); printf "  make %-16s %s\n", t[1], $$2}'
 
-$(VENV)/.installed: pyproject.toml requirements.lock
+$(VENV)/.installed: pyproject.toml clients/pyproject.toml webhook/pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pushserve needs Python 3.11 or newer; set PYTHON=…")'
 	@command -v git >/dev/null || { echo "pushserve needs git 2.30 or newer"; exit 1; }
 	@echo "setting up $(VENV) (once)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement requirements.lock
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . --editable clients --editable webhook
 	@touch $@
 
 setup: $(VENV)/.installed ## make .venv with everything that run and test need
@@ -28,7 +27,7 @@ run: setup ## start server and webhook, take an example live, say what to try (A
 	@$(BIN)/python examples/demo.py $(ARGS)
 
 test: setup system-postgres ## run the tests (TESTS=tests/unit for some of them)
-	@$(BIN)/python -m compileall -q protos server webhook clients
+	@$(BIN)/python -m compileall -q server webhook clients
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --quiet $(TESTS)
 
 check: setup ## ruff, mypy, stubs fresh, buf lint
@@ -39,8 +38,12 @@ check: setup ## ruff, mypy, stubs fresh, buf lint
 	@$(BIN)/python protos/check_stubs.py
 
 protos: setup ## make the stubs from the .proto files anew
-	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=protos --grpc_python_out=protos \
-	  --mypy_out=quiet:protos --mypy_grpc_out=quiet:protos protos/pushserve/v1/*.proto
+	@$(BIN)/python protos/make_stubs.py
+
+wheels: setup ## build the three distributions into dist/
+	@for folder in clients webhook .; do \
+	  $(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist $$folder || exit 1; done
+	@ls dist/*.whl
 
 bench: setup system-h2load ## measure every figure of one machine, under 10 minutes (ARGS="--parts predict push")
 	@$(BIN)/python benchmarks/run.py $(ARGS)
@@ -53,6 +56,7 @@ bench-soak: setup ## mixed load for 10 minutes with a new version every 2 s (MIN
 
 lock: ## resolve requirements.lock anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group dev --extra boosting pyproject.toml \
+	  --no-emit-package pushserve-client --no-emit-package pushserve-webhook \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --output-file requirements.lock
 
 system-postgres: ## install PostgreSQL's server programs (Debian), which some tests need

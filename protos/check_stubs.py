@@ -1,36 +1,27 @@
-"""Fails when the committed stubs are not what the .proto files give, or are not tracked."""
+"""Fails when what clients/ holds of the .proto files is not what they give, or not tracked."""
 
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+from make_stubs import CLIENTS, make
 
 
 def main() -> int:
-    """Make the stubs anew in a temporary folder and compare."""
-    protos = sorted(str(p.relative_to(HERE)) for p in HERE.rglob("*.proto"))
+    """Make everything anew in a temporary folder and compare."""
     tracked = subprocess.run(
-        ["git", "ls-files"], cwd=HERE, capture_output=True, text=True, check=True
+        ["git", "ls-files"], cwd=CLIENTS, capture_output=True, text=True, check=True
     ).stdout.split()
     wrong = []
     with tempfile.TemporaryDirectory() as folder:
-        outs = [f"--{kind}_out={folder}" for kind in ("python", "grpc_python")]
-        outs += [f"--{kind}_out=quiet:{folder}" for kind in ("mypy", "mypy_grpc")]
-        subprocess.run(
-            [sys.executable, "-m", "grpc_tools.protoc", f"-I{HERE}", *outs, *protos],
-            cwd=HERE,
-            env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-            check=True,
-        )
-        for fresh in sorted(Path(folder).rglob("*.py*")):
+        make(Path(folder))
+        for fresh in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
             name = str(fresh.relative_to(folder))
             if name not in tracked:
-                wrong.append(f"protos/{name} is not tracked")
-            elif (HERE / name).read_bytes() != fresh.read_bytes():
-                wrong.append(f"protos/{name} is stale")
+                wrong.append(f"clients/{name} is not tracked")
+            elif (CLIENTS / name).read_bytes() != fresh.read_bytes():
+                wrong.append(f"clients/{name} is stale")
     for line in wrong:
         print(f"{line}: run `make protos` and commit it")
     return len(wrong)

@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.fixtures.postgres",
     "tests.fixtures.registry",
     "tests.fixtures.served",
+    "tests.fixtures.wheels",
     "tests.fixtures.worker_process",
     "tests.fixtures.zygote",
     "tests.fixtures.deploying",  # after those that it imports

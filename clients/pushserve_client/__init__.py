@@ -10,6 +10,7 @@ from pushserve_client.client import Client
 from pushserve_client.errors import BadData, CallError, ClientError, DeploymentFailed
 from pushserve_client.prediction import Prediction
 from pushserve_client.types import Deployment, DeploymentState, Model, ModelDetails, Ref, Version
+from pushserve_client.version import __version__
 
 __all__ = [
     "AsyncClient",
@@ -25,4 +26,5 @@ __all__ = [
     "Prediction",
     "Ref",
     "Version",
+    "__version__",
 ]

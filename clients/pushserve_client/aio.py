@@ -1,17 +1,14 @@
 """The client for asyncio, the twin of `client.Client`."""
 
-# ruff: noqa: ASYNC109 -- a timeout travels to the server as the call's deadline
-
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve.v1 import model_service_pb2_grpc as stubs
@@ -19,6 +16,7 @@ from pushserve_client import from_messages, requests
 from pushserve_client.channel import channel_options
 from pushserve_client.deployment_progress import Deadline, Reconnects, early_end, successor
 from pushserve_client.errors import CallError, DeploymentFailed, Unavailable, error_from_rpc
+from pushserve_client.health_check import health_check
 from pushserve_client.prediction import Prediction
 from pushserve_client.types import (
     Deployment,
@@ -27,6 +25,9 @@ from pushserve_client.types import (
     ModelDetails,
     Ref,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -55,7 +56,7 @@ class AsyncClient:
             else grpc.aio.insecure_channel(target, options)
         )
         self._stub = stubs.ModelServiceStub(self._channel)
-        self._health = health_pb2_grpc.HealthStub(self._channel)
+        self._health = health_check(self._channel)
         self._timeout = timeout
 
     async def __aenter__(self) -> Self:
@@ -217,7 +218,7 @@ class AsyncClient:
         return from_messages.ref_from_proto((await self._call(self._stub.Unpin, request)).ref)
 
     async def delete(self, model: str, *, ref: str | None = None) -> tuple[str, ...]:
-        """Stop serving a model, or one ref of it; gives the refs that are served no more."""
+        """Stop serving a model, or one ref of it; gives the refs that are no longer served."""
         request = pb.DeleteRequest(model=model, ref=ref or "")
         return tuple((await self._call(self._stub.Delete, request)).refs)
 
@@ -239,9 +240,9 @@ class AsyncClient:
         request = requests.predict_request(
             model, inputs, ref=ref, version=version, commit=commit, outputs=outputs
         )
-        from pushserve_client.output_values import prediction_from_proto  # noqa: PLC0415 -- loads NumPy
-
-        return prediction_from_proto(await self._call(self._stub.Predict, request, timeout))
+        return from_messages.prediction_from_proto(
+            await self._call(self._stub.Predict, request, timeout)
+        )
 
     async def predict_stream(
         self,
@@ -260,15 +261,13 @@ class AsyncClient:
         `CallError` in place of its prediction, and the stream goes on. `timeout` bounds the
         whole stream; None does not.
         """
-        from pushserve_client.output_values import outcome_from_proto  # noqa: PLC0415 -- loads NumPy
-
         sent = requests.predict_stream_requests(
             model, inputs, ref=ref, version=version, commit=commit, outputs=outputs
         )
         replies = self._stub.PredictStream(sent, timeout=timeout)
         try:
             async for reply in replies:
-                yield outcome_from_proto(reply)
+                yield from_messages.outcome_from_proto(reply)
         except grpc.RpcError as error:
             raise error_from_rpc(error) from None
         finally:
@@ -276,12 +275,10 @@ class AsyncClient:
 
     async def is_serving(self, service: str = "", *, timeout: float = 2.0) -> bool:
         """Whether the server answers and says that it (or `service`) serves."""
-        request = health_pb2.HealthCheckRequest(service=service)
         try:
-            reply = await self._call(self._health.Check, request, timeout)
+            return bool(await self._call(self._health, service, timeout))
         except CallError:
             return False
-        return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
 
     async def _call(
         self,

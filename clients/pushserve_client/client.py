@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve.v1 import model_service_pb2_grpc as stubs
@@ -16,6 +15,7 @@ from pushserve_client import from_messages, requests
 from pushserve_client.channel import channel_options
 from pushserve_client.deployment_progress import Deadline, Reconnects, early_end, successor
 from pushserve_client.errors import CallError, DeploymentFailed, Unavailable, error_from_rpc
+from pushserve_client.health_check import health_check
 from pushserve_client.prediction import Prediction
 from pushserve_client.types import (
     Deployment,
@@ -24,6 +24,9 @@ from pushserve_client.types import (
     ModelDetails,
     Ref,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -52,7 +55,7 @@ class Client:
             else grpc.insecure_channel(target, options)
         )
         self._stub = stubs.ModelServiceStub(self._channel)
-        self._health = health_pb2_grpc.HealthStub(self._channel)
+        self._health = health_check(self._channel)
         self._timeout = timeout
 
     def __enter__(self) -> Self:
@@ -208,7 +211,7 @@ class Client:
         return from_messages.ref_from_proto(self._call(self._stub.Unpin, request).ref)
 
     def delete(self, model: str, *, ref: str | None = None) -> tuple[str, ...]:
-        """Stop serving a model, or one ref of it; gives the refs that are served no more."""
+        """Stop serving a model, or one ref of it; gives the refs that are no longer served."""
         request = pb.DeleteRequest(model=model, ref=ref or "")
         return tuple(self._call(self._stub.Delete, request).refs)
 
@@ -230,9 +233,7 @@ class Client:
         request = requests.predict_request(
             model, inputs, ref=ref, version=version, commit=commit, outputs=outputs
         )
-        from pushserve_client.output_values import prediction_from_proto  # noqa: PLC0415 -- loads NumPy
-
-        return prediction_from_proto(self._call(self._stub.Predict, request, timeout))
+        return from_messages.prediction_from_proto(self._call(self._stub.Predict, request, timeout))
 
     def predict_stream(
         self,
@@ -251,15 +252,13 @@ class Client:
         `CallError` in place of its prediction, and the stream goes on. `inputs` is read
         on another thread, ahead of the answers. `timeout` bounds the whole stream; None does not.
         """
-        from pushserve_client.output_values import outcome_from_proto  # noqa: PLC0415 -- loads NumPy
-
         sent = requests.predict_stream_requests(
             model, inputs, ref=ref, version=version, commit=commit, outputs=outputs
         )
         replies = self._stub.PredictStream(sent, timeout=timeout)
         try:
             for reply in replies:
-                yield outcome_from_proto(reply)
+                yield from_messages.outcome_from_proto(reply)
         except grpc.RpcError as error:
             raise error_from_rpc(error) from None
         finally:
@@ -267,12 +266,10 @@ class Client:
 
     def is_serving(self, service: str = "", *, timeout: float = 2.0) -> bool:
         """Whether the server answers and says that it (or `service`) serves."""
-        request = health_pb2.HealthCheckRequest(service=service)
         try:
-            reply = self._call(self._health.Check, request, timeout)
+            return bool(self._call(self._health, service, timeout))
         except CallError:
             return False
-        return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
 
     def _call(
         self,

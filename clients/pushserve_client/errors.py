@@ -21,14 +21,15 @@ Each `CallError` holds what the server sent in `grpc-status-details-bin`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import grpc
-from google.protobuf.message import DecodeError, Message
-from google.rpc import error_details_pb2, status_pb2
+from google.protobuf.message import DecodeError
 
 from pushserve.v1 import model_service_pb2 as pb
+from pushserve_client.known_messages import known_message
 from pushserve_client.types import Deployment
 
 _DETAILS_KEY: Final = "grpc-status-details-bin"
@@ -54,7 +55,7 @@ class DeploymentFailed(ClientError):
         super().__init__(": ".join(part for part in (self.reason, self.message) if part))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FieldViolation:
     """One thing that is wrong with one field or column, and what would be right."""
 
@@ -62,7 +63,7 @@ class FieldViolation:
     description: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Resource:
     """The thing that an error is about: `kind` is "model", "ref", "version", …."""
 
@@ -70,7 +71,7 @@ class Resource:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Details:
     """The `google.rpc` details of an error. `retry_after` is in seconds."""
 
@@ -190,29 +191,34 @@ def details_from_metadata(metadata: object) -> Details:
     for key, value in metadata or ():  # type: ignore[attr-defined]
         if key == _DETAILS_KEY:
             try:
-                return _details_from_status(status_pb2.Status.FromString(value))
+                return _details_from_status(value)
             except DecodeError:
                 return Details()
     return Details()
 
 
-def _details_from_status(status: status_pb2.Status) -> Details:
-    info = error_details_pb2.ErrorInfo()
-    bad = error_details_pb2.BadRequest()
-    resource = error_details_pb2.ResourceInfo()
-    retry = error_details_pb2.RetryInfo()
-    found = {type(message) for message in (info, bad, resource, retry) if _unpack(status, message)}
-    return Details(
-        reason=info.reason,
-        violations=tuple(FieldViolation(v.field, v.description) for v in bad.field_violations),
-        resource=Resource(resource.resource_type, resource.resource_name)
-        if type(resource) in found
-        else None,
-        retry_after=retry.retry_delay.ToTimedelta().total_seconds()
-        if type(retry) in found
-        else None,
-    )
+def _details_from_status(data: bytes) -> Details:
+    fields: dict[str, Any] = {}
+    for detail in known_message("google.rpc.Status").FromString(data).details:
+        name = detail.type_url.rpartition("/")[2]
+        if name in _READERS:
+            field, read = _READERS[name]
+            fields.setdefault(field, read(known_message(name).FromString(detail.value)))
+    return Details(**fields)
 
 
-def _unpack(status: status_pb2.Status, into: Message) -> bool:
-    return any(detail.Unpack(into) for detail in status.details)
+def _violations(bad: Any) -> tuple[FieldViolation, ...]:
+    return tuple(FieldViolation(v.field, v.description) for v in bad.field_violations)
+
+
+def _seconds(retry: Any) -> float:
+    return float(retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9)
+
+
+_READERS: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
+    "google.rpc.ErrorInfo": ("reason", lambda info: info.reason),
+    "google.rpc.BadRequest": ("violations", _violations),
+    "google.rpc.ResourceInfo": ("resource", lambda r: Resource(r.resource_type, r.resource_name)),
+    "google.rpc.RetryInfo": ("retry_after", _seconds),
+}
+"""Where in Details each message goes, and how."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import enum
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import TypeVar
 
 from google.protobuf import struct_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pushserve.v1 import model_service_pb2 as pb
+from pushserve_client.errors import CallError, error_from_stream
+from pushserve_client.output_values import OutputArrays
+from pushserve_client.prediction import Prediction
 from pushserve_client.types import (
     DataType,
     Deployment,
@@ -33,7 +36,7 @@ def time_from_proto(message: Timestamp) -> datetime | None:
     """Give an aware datetime; None where the field was not set."""
     if not message.seconds and not message.nanos:
         return None
-    return message.ToDatetime(tzinfo=UTC)
+    return message.ToDatetime(tzinfo=timezone.utc)
 
 
 def state_from_proto(number: int) -> DeploymentState:
@@ -168,23 +171,38 @@ def details_from_proto(message: pb.GetResponse) -> ModelDetails:
     )
 
 
+def prediction_from_proto(message: pb.PredictResponse) -> Prediction:
+    """Convert a reply."""
+    return Prediction(
+        model=message.model,
+        version=message.version,
+        commit=message.commit,
+        engine=engine_from_proto(message.engine),
+        outputs=OutputArrays(message),
+        output_classes={o.name: tuple(o.classes) for o in message.outputs if o.classes},
+        rows=tuple(object_from_proto(row) for row in message.rows),
+    )
+
+
+def outcome_from_proto(message: pb.PredictStreamResponse) -> Prediction | CallError:
+    """Convert the answer to one request of a stream."""
+    if message.HasField("error"):
+        return error_from_stream(message.error)
+    return prediction_from_proto(message.response)
+
+
 def object_from_proto(message: struct_pb2.Struct) -> dict[str, object]:
     """Give plain Python values; a whole number comes back as int, as in JSON."""
     return {name: _value_from_proto(value) for name, value in message.fields.items()}
 
 
 def _value_from_proto(value: struct_pb2.Value) -> object:
-    match value.WhichOneof("kind"):
-        case "number_value":
-            number = value.number_value
-            return int(number) if number.is_integer() else number
-        case "string_value":
-            return value.string_value
-        case "bool_value":
-            return value.bool_value
-        case "list_value":
-            return [_value_from_proto(item) for item in value.list_value.values]
-        case "struct_value":
-            return object_from_proto(value.struct_value)
-        case _:
-            return None
+    kind = value.WhichOneof("kind")
+    if kind == "number_value":
+        number = value.number_value
+        return int(number) if number.is_integer() else number
+    if kind == "list_value":
+        return [_value_from_proto(item) for item in value.list_value.values]
+    if kind == "struct_value":
+        return object_from_proto(value.struct_value)
+    return getattr(value, kind) if kind in ("string_value", "bool_value") else None

@@ -1,48 +1,80 @@
-"""A reply to Predict as a Prediction."""
+"""A reply's outputs as NumPy arrays, or as lists of Python values."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from pushserve.v1 import model_service_pb2 as pb
-from pushserve_client.errors import CallError, error_from_stream
-from pushserve_client.from_messages import engine_from_proto, object_from_proto
-from pushserve_client.prediction import Prediction
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_DTYPES: Final = {"doubles": "float64", "ints": "int64", "bools": "bool", "strings": "str"}
 
 
-def prediction_from_proto(message: pb.PredictResponse) -> Prediction:
-    """Convert a reply; outputs become NumPy arrays."""
-    return Prediction(
-        model=message.model,
-        version=message.version,
-        commit=message.commit,
-        engine=engine_from_proto(message.engine),
-        outputs={output.name: array_from_proto(output) for output in message.outputs},
-        output_classes={o.name: tuple(o.classes) for o in message.outputs if o.classes},
-        rows=tuple(object_from_proto(row) for row in message.rows),
-    )
+class OutputArrays(Mapping[str, "npt.NDArray[Any]"]):
+    """The outputs of a reply by name, each made an array when it is first asked for.
 
+    Until then nobody needs NumPy: the command prints what `lists` gives.
+    """
 
-def outcome_from_proto(message: pb.PredictStreamResponse) -> Prediction | CallError:
-    """Convert the answer to one request of a stream."""
-    if message.HasField("error"):
-        return error_from_stream(message.error)
-    return prediction_from_proto(message.response)
+    def __init__(self, message: pb.PredictResponse) -> None:
+        self._outputs = {output.name: output for output in message.outputs}
+        self._arrays: dict[str, npt.NDArray[Any]] = {}
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        if name not in self._arrays:
+            self._arrays[name] = array_from_proto(self._outputs[name])
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._outputs)
+
+    def __len__(self) -> int:
+        return len(self._outputs)
+
+    def __repr__(self) -> str:
+        return repr(self.lists())
+
+    def lists(self) -> dict[str, list[Any]]:
+        """Give the outputs as lists of Python values, [rows] or [rows][columns]."""
+        return {name: lists_from_proto(output) for name, output in self._outputs.items()}
 
 
 def array_from_proto(output: pb.Output) -> npt.NDArray[Any]:
-    """Give an output's elements in its shape: float64, int64, bool or text."""
-    array: npt.NDArray[Any]
-    match output.WhichOneof("values"):
-        case "ints":
-            array = np.asarray(output.ints.values, dtype=np.int64)
-        case "strings":
-            array = np.array(list(output.strings.values), dtype=np.str_)
-        case "bools":
-            array = np.asarray(output.bools.values, dtype=np.bool_)
-        case _:
-            array = np.asarray(output.doubles.values, dtype=np.float64)
+    """Give an output's elements in its shape: float64, int64, bool or text.
+
+    Raises:
+        ModuleNotFoundError: NumPy is not installed.
+    """
+    try:
+        import numpy as np  # noqa: PLC0415 -- takes a while, and may be missing
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "outputs as arrays need NumPy, which is not installed here: pip install "
+            "'pushserve-client[numpy]', or take them as lists: prediction.to_lists()",
+            name=error.name,
+        ) from None
+    kind, values = _kind(output), _values(output)
+    array: npt.NDArray[Any] = np.asarray(
+        list(values) if kind == "strings" else values, dtype=_DTYPES[kind]
+    )
     return array.reshape(tuple(output.shape)) if output.shape else array
+
+
+def lists_from_proto(output: pb.Output) -> list[Any]:
+    """Give an output's elements as Python values, in rows where it has columns."""
+    flat = list(_values(output))
+    if len(output.shape) < 2:
+        return flat
+    rows, width = output.shape[0], len(flat) // max(1, output.shape[0])
+    return [flat[row * width : (row + 1) * width] for row in range(rows)]
+
+
+def _kind(output: pb.Output) -> str:
+    return output.WhichOneof("values") or "doubles"
+
+
+def _values(output: pb.Output) -> Any:
+    return getattr(output, _kind(output)).values

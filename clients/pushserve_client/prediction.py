@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pushserve_client.output_values import OutputArrays
 from pushserve_client.types import Engine
 
 if TYPE_CHECKING:
@@ -13,20 +14,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """The outputs for every row, and who answered.
 
     `outputs` are arrays of shape [rows] or [rows, columns] by name, in the order asked
-    for; `output_classes` says what the columns of an output stand for. `rows` holds one
-    dict for each row, where the model is a `predict.py`.
+    for, and need NumPy; `to_lists`, `columns` and `rows` do not. `output_classes` says what
+    the columns of an output stand for. `rows` holds one dict for each row, where the model is
+    a `predict.py`.
     """
 
     model: str
     version: int
     commit: str
     engine: Engine
-    outputs: Mapping[str, npt.NDArray[Any]]
+    outputs: OutputArrays
     output_classes: Mapping[str, tuple[str, ...]]
     rows: tuple[dict[str, Any], ...]
 
@@ -62,6 +64,10 @@ class Prediction:
         """The classes that the columns of `probabilities` stand for, as text."""
         return self.output_classes.get("probabilities", ())
 
+    def to_lists(self) -> dict[str, list[Any]]:
+        """Give every output as lists of Python values: [rows] or [rows][columns]."""
+        return self.outputs.lists()
+
     def columns(self) -> dict[str, list[Any]]:
         """Give every output as flat columns of Python values.
 
@@ -72,13 +78,13 @@ class Prediction:
             names = dict.fromkeys(name for row in self.rows for name in row)
             return {name: [row.get(name) for row in self.rows] for name in names}
         columns: dict[str, list[Any]] = {}
-        for name, array in self.outputs.items():
-            if array.ndim == 1:
-                columns[name] = array.tolist()
+        for name, values in self.to_lists().items():
+            if not (values and isinstance(values[0], list)):
+                columns[name] = values
                 continue
-            titles = self.output_classes.get(name) or range(array.shape[1])
-            for index, title in enumerate(titles):
-                columns[f"{name}[{title}]"] = array[:, index].tolist()
+            titles = self.output_classes.get(name) or range(len(values[0]))
+            for title, column in zip(titles, zip(*values)):
+                columns[f"{name}[{title}]"] = list(column)
         return columns
 
     def to_pandas(self) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve_client.from_messages import state_to_proto
+from pushserve_client.input_messages import fill_inputs
 from pushserve_client.types import DeploymentState
 
 
@@ -60,9 +61,6 @@ def predict_request(
     outputs: Sequence[str],
 ) -> pb.PredictRequest:
     """Build a request to predict; see `inputs.fill_inputs` for what `inputs` may be."""
-    # NumPy takes a while to import, and only who predicts needs it.
-    from pushserve_client.input_messages import fill_inputs  # noqa: PLC0415
-
     target = _one_target(ref=ref, version=version, commit=commit)
     request = pb.PredictRequest(model=model, outputs=list(outputs), **target)
     fill_inputs(request, inputs)

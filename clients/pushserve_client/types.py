@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 
-class DeploymentState(enum.StrEnum):
+class TextEnum(str, enum.Enum):
+    """An enum whose members are texts, as `enum.StrEnum` is from Python 3.11 on."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec)
+
+
+class DeploymentState(TextEnum):
     """How far a deployment has come, in the order in which it goes."""
 
     UNSPECIFIED = "UNSPECIFIED"
@@ -27,7 +37,7 @@ class DeploymentState(enum.StrEnum):
         return self in (self.READY, self.FAILED, self.SUPERSEDED)
 
 
-class Engine(enum.StrEnum):
+class Engine(TextEnum):
     """What runs a version."""
 
     UNSPECIFIED = "unspecified"
@@ -35,7 +45,7 @@ class Engine(enum.StrEnum):
     WORKER = "worker"
 
 
-class DataType(enum.StrEnum):
+class DataType(TextEnum):
     """Type of one value; `JSON` is anything, as a `predict.py` takes it."""
 
     UNSPECIFIED = "unspecified"
@@ -48,7 +58,7 @@ class DataType(enum.StrEnum):
     JSON = "json"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Failure:
     """Why a deployment failed: stable reason, the step, what is wrong, what to change."""
 
@@ -58,7 +68,7 @@ class Failure:
     fix: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DeploymentEvent:
     """One change of a deployment: its state from then on."""
 
@@ -67,7 +77,7 @@ class DeploymentEvent:
     time: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Deployment:
     """One try at taking a ref's commit live.
 
@@ -91,7 +101,7 @@ class Deployment:
     update_time: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ref:
     """A branch or tag as an endpoint; `latest_version` differs from `version` while pinned."""
 
@@ -103,7 +113,7 @@ class Ref:
     update_time: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Model:
     """A named, served thing: one folder of one repository."""
 
@@ -115,7 +125,7 @@ class Model:
     create_time: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Feature:
     """One input of a model; `categories`, if any, are the only values allowed."""
 
@@ -125,7 +135,7 @@ class Feature:
     categories: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OutputSpec:
     """One output that a model can give; `columns` is 0 for one plain value a row."""
 
@@ -136,7 +146,7 @@ class OutputSpec:
     by_default: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Signature:
     """What a version takes and gives; no `inputs` means any JSON object."""
 
@@ -144,7 +154,7 @@ class Signature:
     outputs: tuple[OutputSpec, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Version:
     """What one commit was built to. It never changes."""
 
@@ -160,7 +170,7 @@ class Version:
     create_time: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ModelDetails:
     """A model with the version that was asked for and its newest versions, newest first."""
 

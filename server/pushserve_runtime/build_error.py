@@ -1,4 +1,8 @@
-"""Why a model cannot be served, in words that its author can act on."""
+"""Build error: why a model cannot be served, in words that its author can act on.
+
+A message is a phrase: it begins in lower case, as it follows a reason or a name, and has no full
+stop. A fix is a sentence, which `BuildFailed` makes of a phrase.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,17 @@ class BuildFailed(Exception):
         super().__init__(f"{reason}: {message}")
         self.reason = reason
         self.message = message
-        self.fix = fix
+        self.fix = as_sentence(fix)
 
     def to_json(self) -> dict[str, object]:
         """Give the message that ends a failed build."""
         return {"ok": False, "reason": self.reason, "message": self.message, "fix": self.fix}
+
+
+def as_sentence(text: str) -> str:
+    """Begin with a capital and end with a full stop, but for a text that ends with code."""
+    stop = "." if text[-1:].isalnum() or text.endswith(")") else ""
+    return text[:1].upper() + text[1:] + stop
 
 
 def brief(error: BaseException) -> str:

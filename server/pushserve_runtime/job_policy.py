@@ -1,4 +1,4 @@
-"""What one job may use."""
+"""Job policy: what one job may use."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _paths(data: Mapping[str, Any], key: str) -> tuple[Path, ...]:
 
 def _path(value: object) -> Path:
     if not isinstance(value, str) or not value.startswith("/"):
-        raise ValueError(f"an absolute path is wanted; this is {value!r}")
+        raise ValueError(f"expected an absolute path; this is {value!r}")
     return Path(value)
 
 

@@ -1,4 +1,4 @@
-"""What a build or a worker is told about the model in its folder."""
+"""Job spec: what a build or a worker is told about the model in its folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pushserve_runtime.build_error import BuildFailed
 from pushserve_runtime.signature import DType, Signature
@@ -20,6 +20,24 @@ class Format(enum.StrEnum):
     SKOPS = "skops"
     ONNX = "onnx"
     SCRIPT = "predict.py"
+
+
+SAFE_FORMATS: Final = frozenset({Format.SKOPS, Format.ONNX})
+"""Formats that run no code when they are loaded. This is a security decision.
+
+A source of trust `data` may bring these and nothing else; every other format, also one that is new
+and named nowhere else, needs trust `code`. So a format belongs here only if whoever reads a file of
+it reads data: skops builds trusted types alone, and of an ONNX graph no operator of its own runs.
+"""
+
+ENDINGS: Final[dict[str, Format]] = {
+    ".skops": Format.SKOPS,
+    ".onnx": Format.ONNX,
+    ".joblib": Format.JOBLIB,
+    ".pkl": Format.PICKLE,
+    ".pickle": Format.PICKLE,
+}
+"""By which ending a file of a format is found. It decides once; from then on the format counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +98,17 @@ class JobSpec:
         if self.artifact is None:
             raise BuildFailed(
                 "ARTIFACT_MISSING",
-                "the model's folder holds no artifact",
+                "the model's folder has no artifact",
                 "commit model.skops, model.onnx, model.joblib or model.pkl",
             )
         return self.folder / self.artifact
+
+    @property
+    def artifact_format(self) -> Format:
+        """How the artifact is stored; beside a predict.py, which is code anyway, by its ending."""
+        if self.format is not Format.SCRIPT or self.artifact is None:
+            return self.format
+        return ENDINGS.get(Path(self.artifact).suffix, Format.PICKLE)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> JobSpec:

@@ -71,7 +71,7 @@ def receive(sock: socket.socket, timeout: float | None = None) -> dict[str, Any]
     """Wait for one message; None when the other side has hung up. `timeout` is in seconds.
 
     After a TimeoutError nothing is lost and one may call again; after a ChannelError the
-    socket is of no more use.
+    socket is of no further use.
 
     Raises:
         TimeoutError: nothing arrived in time.

@@ -1,4 +1,4 @@
-"""Opens an ONNX graph and runs it.
+"""ONNX predictor: opens a graph and runs it.
 
 A graph is data: `OnnxPredictor` is also what a server process runs it with.
 """

@@ -1,4 +1,4 @@
-"""What a model gave, brought into arrays for frames. Needs NumPy alone: servers import it."""
+"""Output arrays: what a model gave, brought into arrays for frames. Needs NumPy alone."""
 
 from __future__ import annotations
 

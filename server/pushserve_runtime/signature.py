@@ -1,4 +1,4 @@
-"""The signature of a version: what it takes and gives.
+"""Signature of a version: what it takes and gives.
 
 It is made in the sandbox, travels as JSON (`to_json`/`from_json`) and is stored
 with the version.

@@ -1,4 +1,4 @@
-r"""Takes texts apart into terms, as scikit-learn's vectorizers do: what a graph counts.
+r"""Text terms: texts taken apart as scikit-learn's vectorizers do, for a graph that counts them.
 
 No operator of ONNX knows Python's letters (`str.lower`, the `\w` of `re`), so this part of a
 compiled model is Python of ours. A graph's metadata says with which of a few settings; a

@@ -1,1 +1,1 @@
-"""The pushserve server: takes models live from Git and answers predictions over gRPC."""
+"""Server: takes models live from Git and answers predictions over gRPC."""

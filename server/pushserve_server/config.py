@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Self, get_args, get_type_hints
 
@@ -28,15 +28,18 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from pushserve_runtime.closest_name import closest_name, did_you_mean
 from pushserve_server.settings import (
     HIDDEN,
     Bytes,
     ConfigError,
     Settings,
+    SourceRule,
     is_loopback,
     split_address,
 )
 
+_PREFIX: Final = "PUSHSERVE_"
 _SIZES: Final = {"b": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
 
 
@@ -56,7 +59,7 @@ class _Base(BaseSettings):
     """Where settings come from, and what one alone cannot tell."""
 
     model_config = SettingsConfigDict(
-        env_prefix="PUSHSERVE_", extra="forbid", frozen=True, validate_default=True
+        env_prefix=_PREFIX, extra="forbid", frozen=True, validate_default=True
     )
 
     @classmethod
@@ -143,22 +146,36 @@ def _plain(value: Any) -> Any:
 
 
 def _check_environment() -> None:
-    known = {f"PUSHSERVE_{name.upper()}" for name in _Given.model_fields}
+    known = {f"{_PREFIX}{name.upper()}" for name in _Given.model_fields}
     # The second is the client's: where the `pushserve` command finds the server.
     known |= {"PUSHSERVE_CONFIG", "PUSHSERVE_SERVER"}
-    unknown = sorted(n for n in os.environ if n.startswith("PUSHSERVE_") and n not in known)
+    unknown = sorted(n for n in os.environ if n.startswith(_PREFIX) and n not in known)
     if unknown:
-        raise ConfigError("unknown settings in the environment: " + ", ".join(unknown))
+        raise ConfigError("\n".join(_unknown_variable(name, known) for name in unknown))
     path = os.environ.get("PUSHSERVE_CONFIG")
     if path and not Path(path).is_file():
         raise ConfigError(f"PUSHSERVE_CONFIG names {path}, which is not a file")
+
+
+def _unknown_variable(name: str, known: Iterable[str]) -> str:
+    bare = [item.removeprefix(_PREFIX) for item in known]  # which all of them share
+    close = closest_name(name.removeprefix(_PREFIX), bare)
+    hint = f". Did you mean {_PREFIX + close!r}?" if close else ""
+    return f"{name}: no such setting in the environment{hint}"
+
+
+def _names_at(location: tuple[int | str, ...]) -> list[str]:
+    """Give the names that there are where an unknown one stands: in `sources`, or at the top."""
+    kind = Settings if len(location) == 1 else SourceRule
+    return [item.name for item in dataclasses.fields(kind)]
 
 
 def _explain(error: ValidationError) -> str:
     lines = []
     for item in error.errors(include_url=False, include_input=False):
         where = ".".join(str(part) for part in item["loc"])
-        lines.append(
-            f"{where}: {item['msg']}" if where else item["msg"].removeprefix("Value error, ")
-        )
+        text = item["msg"].removeprefix("Value error, ")
+        if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            text = did_you_mean("no such setting", str(item["loc"][-1]), _names_at(item["loc"]))
+        lines.append(f"{where}: {text}" if where else text)
     return "\n".join(lines)

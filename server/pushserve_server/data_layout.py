@@ -1,4 +1,4 @@
-"""Where things are: below the data directory what lasts, below the run directory what does not."""
+"""Data layout: what lasts is below the data directory, what does not below the run directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong, as the caller is told.
+"""Errors: what can go wrong, as the caller is told.
 
     PushserveError
     +-- BadInput               a request is malformed; names fields
@@ -14,6 +14,9 @@
 
 None of them knows gRPC or Flask: `api.status` maps each class to a status code.
 `DeploymentFailed` is apart: it ends a deployment, not a call.
+
+A message is a phrase: it begins in lower case, as it follows a reason or a name, and has no full
+stop. A fix is a sentence, or several.
 """
 
 from __future__ import annotations

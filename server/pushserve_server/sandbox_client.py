@@ -1,4 +1,4 @@
-"""Starts jobs in the zygote and watches them.
+"""Sandbox client: starts jobs in the zygote and watches them.
 
 A `Job` lives as long as its connection to the zygote: whoever closes it, or dies, ends the
 job with it.

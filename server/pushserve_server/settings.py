@@ -1,4 +1,4 @@
-"""The settings as plain values, with their defaults.
+"""Settings as plain values, with their defaults.
 
 Every process of a server holds them; `config` reads and checks them, once, with libraries
 that no other process needs to import.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -117,7 +118,7 @@ class Settings:
     preload_limit: Annotated[int, Ge(0)] = 100
     """How many models are loaded at start at most; those of an earlier pattern come first."""
     graph_memory: Size = 1024**3
-    """For the graphs of all frontends, in bytes; the one not called for longest makes room."""
+    """For the graphs of all frontends, in bytes; the one not called for longest is unloaded."""
     worker_memory: Size = 4 * 1024**3
     """For all worker processes, in bytes; likewise."""
 
@@ -126,7 +127,7 @@ class Settings:
     max_rows: Annotated[int, Ge(1)] = 65_536
     """Most rows in one Predict."""
     max_concurrent: Annotated[int, Ge(1)] = 512
-    """Calls that one frontend works on at a time; more are refused at once."""
+    """Requests that one frontend works on at a time, of all models; more are refused at once."""
     max_control_calls: Annotated[int, Ge(1)] = 64
     """Other calls than Predict (List, Get, Register…) that one frontend works on at a time."""
     max_open_streams: Annotated[int, Ge(1)] = 1024
@@ -134,7 +135,7 @@ class Settings:
     max_streams: Annotated[int, Ge(1)] = 100
     """Calls at a time on one connection; a client sends more when some have ended."""
     max_wait: Seconds = 2.0
-    """For the calls of a version before the next one, in seconds; others are refused at once."""
+    """Longest wait for other calls of the same version, in seconds; else a call is refused."""
     receive_timeout: Seconds = 60.0
     """For a request to arrive once its call has begun, in seconds."""
     send_timeout: Seconds = 60.0
@@ -165,3 +166,14 @@ class Settings:
         """The database URL with its default filled in. It may hold a password."""
         default = f"sqlite:///{(self.data_dir / 'registry.sqlite3').absolute()}"
         return self.database_url or default
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain JSON values, the secrets among them: for other processes of this server."""
+        return {**asdict(self), "data_dir": str(self.data_dir)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Settings:
+        """Build them from what `to_json` gave."""
+        lists = {name: tuple(value) for name, value in data.items() if isinstance(value, list)}
+        sources = tuple(SourceRule(rule["url"], Trust(rule["trust"])) for rule in data["sources"])
+        return cls(**{**data, **lists, "data_dir": Path(data["data_dir"]), "sources": sources})

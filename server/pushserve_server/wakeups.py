@@ -1,7 +1,7 @@
-"""Wakes other processes of this server at once.
+"""Wakeups: tell other processes of this server at once that something has changed.
 
 Every loop that polls the registry listens on a datagram socket of its own in the run
-directory; whoever changed something sends one byte to each of them. A hint may be lost: it
+directory; whoever changed something sends one byte to each of them. A byte may be lost: it
 costs the one who missed it a poll.
 """
 
@@ -18,14 +18,14 @@ from typing import Final
 
 # The kernel's limit for a unix socket's path is 108 bytes with the ending zero.
 _MAX_PATH: Final = 100
-_SUFFIX: Final = ".hint"
+_SUFFIX: Final = ".wakeup"
 
 
 class Wakeups:
-    """The hint sockets below one run directory."""
+    """The sockets below one run directory that processes are woken by."""
 
     def __init__(self, run_dir: Path) -> None:
-        self._folder = run_dir.absolute() / "hints"
+        self._folder = run_dir.absolute() / "wakeups"
 
     def listen(self, name: str) -> socket.socket:
         """Make this process's socket, which is non-blocking; `name` tells it from others.
@@ -80,7 +80,7 @@ def _is_socket(path: Path) -> bool:
 
 
 def wait(listener: socket.socket, timeout: float) -> bool:
-    """Wait up to `timeout` seconds for a hint and take all that are there; whether one came."""
+    """Wait up to `timeout` seconds to be woken, and take all that came; whether one did."""
     with selectors.DefaultSelector() as selector:
         selector.register(listener, selectors.EVENT_READ)
         if not selector.select(timeout):

@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve_server.api import health as health_service
 from pushserve_server.api import reflection
-from pushserve_server.api.messages import methods_of
+from pushserve_server.api.servicer_methods import methods_of
 from pushserve_server.api.transport.call import Call
 from tests.fixtures.http2 import HEADERS, Peer, grpc_frame
 from tests.fixtures.served import BIN, until

@@ -244,7 +244,7 @@ def test_a_deployer_killed_while_it_builds_is_replaced(yard, run_dir):
     with yard.deployer("another"):
         done = yard.ended(deployment)
     assert (S.READY, 2, 1) == (done.state, done.attempt, done.version)
-    assert any("taken again" in event.message for event in done.events)
+    assert any("started again" in event.message for event in done.events)
 
 
 SLOW = """

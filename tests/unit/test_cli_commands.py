@@ -227,7 +227,7 @@ def test_pin_unpin_delete(run, fake_server):
     assert "follows Git, at version 2" in run("unpin", "iris").stdout
     assert 1 == run("delete", "iris", text="n\n").exit_code
     assert "iris" in fake_server.service.models
-    assert "served no more: refs/heads/main" in run("delete", "iris", "--yes").stdout
+    assert "no longer served: refs/heads/main" in run("delete", "iris", "--yes").stdout
     assert "iris" not in fake_server.service.models
 
 
@@ -290,15 +290,15 @@ def test_predict_with_options(run, fake_server):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("length,code\nx,1\n", "line 2: column 'length' holds 'x', no float64"),
+        ("length,code\nx,1\n", "line 2, column 'length': 'x' is not a number"),
         ("length,code\n1\n", "line 2 has 1 cells; the header has 2"),
-        ("length,length\n1,2\n", "stand twice in the header: length"),
+        ("length,length\n1,2\n", "names these columns twice: length"),
         ("5.1,abc\n1,2\n", "the first line must name the columns: length,code"),
-        ("length,code\n", "holds no rows"),
-        ("", "holds no rows"),
-        ("[", "is no JSON"),
-        ("[]", "holds no rows"),
-        ('[{"length": 1}, 2]', "mixes things"),
+        ("length,code\n", "has no rows"),
+        ("", "has no rows"),
+        ("[", "is not JSON"),
+        ("[]", "has no rows"),
+        ('[{"length": 1}, 2]', "of different kinds"),
     ],
 )
 def test_rows_that_cannot_be_read(run, text, message):
@@ -349,7 +349,7 @@ def test_ctrl_c_ends_the_following_only(fake_server):
     _, stderr = process.communicate(timeout=20)
 
     assert 130 == process.returncode
-    assert "the deployment goes on: pushserve deployment d --follow" in stderr
+    assert "the deployment continues; to follow it: pushserve deployment d --follow" in stderr
 
 
 def test_a_terminal_gets_colours(fake_server):

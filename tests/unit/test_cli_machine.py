@@ -10,8 +10,8 @@ import tomllib
 import pytest
 from typer.testing import CliRunner
 
-from pushserve_client.cli import doctor
 from pushserve_client.cli.app import app
+from pushserve_server.commands import doctor
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """The client against a real server."""
 
 import math
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import grpc
@@ -67,6 +69,46 @@ def test_a_prediction_as_a_frame(client):
 
     assert ["label", "probabilities[big]", "probabilities[small]"] == list(frame.columns)
     assert ["big", 1.0, 0.0] == frame.iloc[0].tolist()
+
+
+WITHOUT_NUMPY = """\
+import sys
+sys.modules["numpy"] = None  # as where it is not installed
+from pushserve_client import BadData, Client
+
+client = Client(sys.argv[1])
+prediction = client.predict("iris", [[5.0, 1], (0.5, 1)])
+print(prediction.to_lists(), prediction.columns(), prediction)
+print(client.predict("iris", {"length": [1, None], "code": ["a", "b"]}).columns()["label"])
+print(client.predict("echo", {"a": 1}).rows)
+for use in (lambda: prediction.label, lambda: client.predict("iris", [["a"]])):
+    try:
+        use()
+    except (ModuleNotFoundError, BadData) as error:
+        print(type(error).__name__, "pip install 'pushserve-client[numpy]'" in str(error))
+"""
+
+
+def test_without_numpy(fake_server):
+    """Lists go in and come out; what needs arrays says what to install."""
+    command = [sys.executable, "-c", WITHOUT_NUMPY, fake_server.address]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+
+    first, *others = done.stdout.splitlines()
+    lists = {"label": ["big", "small"], "probabilities": [[1.0, 0.0], [0.25, 0.75]]}
+    columns = {
+        "label": ["big", "small"],
+        "probabilities[big]": [1.0, 0.25],
+        "probabilities[small]": [0.0, 0.75],
+    }
+    assert first.startswith(f"{lists} {columns} Prediction(model='iris', version=2, ")
+    assert f"outputs={lists}" in first
+    assert [
+        "['small', 'small']",
+        "({'a': 1},)",
+        "ModuleNotFoundError True",
+        "BadData True",
+    ] == others
 
 
 def test_a_missing_output_names_those_there_are(client):

@@ -10,16 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushserve.v1 import model_service_pb2 as pb
+from pushserve_client.array_messages import table_from_frame, tensor_from_array
 from pushserve_client.errors import BadData
 from pushserve_client.from_messages import object_from_proto
-from pushserve_client.input_messages import (
-    column_from_values,
-    fill_inputs,
-    row_to_struct,
-    table_from_columns,
-    table_from_frame,
-    tensor_from_array,
-)
+from pushserve_client.input_messages import fill_inputs, table_from_columns
+from pushserve_client.value_messages import column_from_values, row_to_struct, tensor_from_lists
 
 
 def filled(inputs) -> pb.PredictRequest:
@@ -68,6 +63,52 @@ def test_every_layout_arrives_row_major_and_little_endian(array):
 
     assert [2, 2] == list(tensor.shape)
     assert [1.0, 2.0, 3.0, 4.0] == np.frombuffer(tensor.raw, "<f8").tolist()
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[1.5, -0.0], [math.inf, math.nan]],
+        [[1, 2], [3, -4]],
+        [[2**63 - 1, -(2**63)]],
+        [[1, 2.5]],
+        [[True, False]],
+        [[True, 2]],
+        [[True, 0.5]],
+        [[], []],
+        [(1.0, 2.0), (3.0, 4.0)],
+    ],
+    ids=repr,
+)
+def test_lists_are_sent_as_numpy_would_send_them(rows):
+    """Without NumPy: type, shape and bytes are those of the array."""
+    assert tensor_from_array(rows) == tensor_from_lists(rows)
+
+
+@given(
+    st.integers(1, 4).flatmap(
+        lambda width: st.lists(
+            st.lists(
+                st.booleans() | st.integers(-(2**70), 2**70) | st.floats(),
+                min_size=width,
+                max_size=width,
+            ),
+            min_size=1,
+            max_size=4,
+        )
+    )
+)
+def test_lists_are_numpys_or_left_to_it(rows):
+    """What does not fit into 64 bits is NumPy's to refuse or to round."""
+    tensor = tensor_from_lists(rows)
+
+    assert tensor is None or tensor_from_array(rows) == tensor
+
+
+def test_lists_of_arrays_and_numpys_scalars_are_left_to_it():
+    for rows in ([np.array([1.0, 2.0])], [[np.int32(1), np.int32(2)]]):
+        assert tensor_from_lists(rows) is None
+        assert [1, 2] == list(filled(rows).tensor.shape)
 
 
 @pytest.mark.parametrize(

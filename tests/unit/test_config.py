@@ -1,14 +1,15 @@
 """Settings: where they come from, and what is said when one is wrong."""
 
+import json
 import re
-from dataclasses import fields
+from dataclasses import astuple, fields
 from pathlib import Path
 
 import pytest
 
 from pushserve_server.config import load_settings
 from pushserve_server.domain.records import Trust
-from pushserve_server.settings import ConfigError, Settings
+from pushserve_server.settings import ConfigError, Settings, SourceRule
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,14 +80,21 @@ def test_what_an_address_is(address):
 
 def test_a_misspelt_variable_is_named(monkeypatch):
     monkeypatch.setenv("PUSHSERVE_LISTENN", "127.0.0.1:1")
-    assert "PUSHSERVE_LISTENN" in refused()
+    monkeypatch.setenv("PUSHSERVE_QUOTA", "1")
+    assert (
+        "PUSHSERVE_LISTENN: no such setting in the environment. Did you mean 'PUSHSERVE_LISTEN'?\n"
+        "PUSHSERVE_QUOTA: no such setting in the environment"
+    ) == refused()
 
 
 def test_a_misspelt_key_in_the_file_is_named(monkeypatch, tmp_path):
     file = tmp_path / "server.toml"
-    file.write_text("listenn = 1\n")
+    file.write_text('listenn = 1\n[[sources]]\nurl = "https://h/*"\ntrsut = "code"\n')
     monkeypatch.setenv("PUSHSERVE_CONFIG", str(file))
-    assert "listenn" in refused()
+    assert (
+        "sources.0.trsut: no such setting. Did you mean 'trust'?\n"
+        "listenn: no such setting. Did you mean 'listen'?"
+    ) == refused()
 
 
 @pytest.mark.parametrize("content", [None, "= nonsense", '[[sources]]\nurl = "x"\ntrust = "all"'])
@@ -102,6 +110,22 @@ def test_a_bad_file_is_named(monkeypatch, tmp_path, content):
 @pytest.mark.parametrize(("text", "size"), [("3", 3), ("2 KiB", 2048), ("1MiB", 1048576)])
 def test_sizes(text, size):
     assert size == load_settings({"max_request": text}).max_request
+
+
+def test_other_processes_get_the_same_settings():
+    """They are sent as JSON, which has neither paths nor tuples nor types of ours."""
+    given = Settings(
+        database_url="postgresql://u:secret@h/d",
+        data_dir=Path("/srv/push"),
+        sources=(SourceRule("https://h/*", Trust.CODE), SourceRule("file:///a")),
+        preload=("a*", "b"),
+        max_wait=0.5,
+        insecure_listen_off_loopback=True,
+    )
+    for settings in (given, Settings()):
+        sent = Settings.from_json(json.loads(json.dumps(settings.to_json())))
+        assert settings == sent
+        assert [type(value) for value in astuple(settings)] == [type(v) for v in astuple(sent)]
 
 
 def test_env_example_names_every_setting_with_its_default():

@@ -1,7 +1,11 @@
 """Which files of a folder make the model, and why a folder is refused."""
 
+import enum
+
 import pytest
 
+from pushserve_runtime.job_spec import Format
+from pushserve_server.build import contract
 from pushserve_server.build.contract import find_model_files
 from pushserve_server.build.manifest import Manifest, parse_manifest
 from pushserve_server.domain.records import Trust
@@ -73,6 +77,24 @@ def test_code_from_a_source_trusted_with_data_shows_both_ways_out(files):
 @pytest.mark.parametrize("name", ["model.skops", "model.onnx"])
 def test_data_formats_need_no_trust(name):
     assert name == find_model_files([name], Manifest(), Trust.DATA, URL).artifact
+
+
+def test_a_format_that_nobody_has_judged_needs_trust_with_code(monkeypatch):
+    """Whoever adds an ending or a format and forgets the rest lets nothing in."""
+    later = enum.StrEnum("Format", {**{f.name: f.value for f in Format}, "CBOR": "cbor"})
+    monkeypatch.setitem(contract.ENDINGS, ".cbor", later.CBOR)
+    with pytest.raises(DeploymentFailed) as caught:
+        find_model_files(["model.cbor"], Manifest(), Trust.DATA, URL)
+    assert "FORMAT_NOT_TRUSTED" == caught.value.reason
+    assert "cbor" == find_model_files(["model.cbor"], Manifest(), Trust.CODE, URL).format
+
+
+@pytest.mark.parametrize("trust", Trust)
+@pytest.mark.parametrize("name", ["model.h5", "model", "model.skops.pkl2", "model.SKOPS", "x.PKL"])
+def test_an_ending_that_nobody_knows_is_refused(name, trust):
+    with pytest.raises(DeploymentFailed) as caught:
+        find_model_files([name], parse_manifest(f'artifact="{name}"'.encode()), trust, URL)
+    assert "FORMAT_UNKNOWN" == caught.value.reason
 
 
 @pytest.mark.parametrize(

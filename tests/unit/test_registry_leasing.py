@@ -34,7 +34,7 @@ def test_a_held_lease_is_not_taken_and_a_silent_one_is(steps):
     assert None is steps.registry.lease("second", at(24.9), 15)
     second = steps.registry.lease("second", at(25), 15)
     assert (first.id, 2, S.QUEUED) == (second.id, second.attempt, second.state)
-    assert "taken again" in steps.registry.get_deployment(first.name).events[-1].message
+    assert "started again" in steps.registry.get_deployment(first.name).events[-1].message
 
 
 def test_whoever_lost_the_lease_can_do_nothing(steps):

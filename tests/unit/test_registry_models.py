@@ -72,7 +72,7 @@ def test_refs_are_found_by_full_and_short_name(steps):
     steps.live(A, "refs/tags/v2")
     found = [steps.registry.resolve_ref("iris", ref).name for ref in ("v1", "v2", TAG)]
     assert ["refs/heads/v1", "refs/tags/v2", TAG] == found
-    with pytest.raises(NotFound, match=r"refs/tags/v1, refs/heads/v1, refs/tags/v2") as caught:
+    with pytest.raises(NotFound, match=r"tags/v1, v1, tags/v2") as caught:
         steps.registry.resolve_ref("iris", "v3")
     assert "REF_NOT_FOUND" == caught.value.code_reason
 
@@ -161,7 +161,7 @@ def test_a_deleted_ref_is_served_no_more(steps):
     assert [MAIN] == [ref.name for ref in steps.registry.get_model("iris").refs]
     assert steps.register_told(A, DEV)[1]
     assert not steps.register_told(A)[1]
-    with pytest.raises(NotFound, match=MAIN):
+    with pytest.raises(NotFound, match="it has main"):
         steps.registry.delete("iris", "dev", NOON)
 
 

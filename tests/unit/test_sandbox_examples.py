@@ -119,7 +119,13 @@ def test_unknown_output_in_an_example(folder, classifier):
 
 
 @pytest.mark.parametrize(
-    ("row", "says"), [(ROW[:3], "3 values"), ({"a": 1}, "is missing"), (["x"] * 4, "float64")]
+    ("row", "says"),
+    [
+        (ROW[:3], "3 values"),
+        ({}, "is missing"),
+        ({"a": 1}, "'a' is unknown"),
+        (["x"] * 4, "float64"),
+    ],
 )
 def test_rows_that_do_not_fit(folder, classifier, row, says):
     folder.write("examples.json", [{"input": row}])

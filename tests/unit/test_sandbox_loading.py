@@ -33,6 +33,39 @@ def test_joblib_and_pickle_load(folder, classifier):
     assert by_pickle == folder.signature(classifier)
 
 
+def test_the_format_decides_how_a_file_is_read_and_its_name_does_not(folder, classifier):
+    """What the server has judged is the format: a pickle that is called skops stays unread."""
+    skops.io.dump(classifier, folder.path / "data.pkl")
+    assert folder.build(format="skops", artifact="data.pkl")["ok"]
+
+    marker = folder.path / "code-ran"
+    folder.write("code.skops", pickle.dumps(Touches(str(marker))))
+    result = folder.build(format="skops", artifact="code.skops")
+
+    assert "ARTIFACT_UNREADABLE" == result["reason"]
+    assert not marker.exists()
+
+
+def test_a_predict_py_opens_a_graph_by_itself(folder):
+    folder.write("model.onnx", b"any bytes")
+    folder.write("predict.py", "def predict(model, input):\n    return {}\n")
+
+    result = folder.build(format="predict.py", artifact="model.onnx")
+
+    assert "ARTIFACT_UNREADABLE" == result["reason"]
+    assert "open it by itself" in result["fix"]
+
+
+class Touches:
+    """A pickle of it makes a file when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (self.path, "w"))
+
+
 def test_stages_are_told(folder, classifier):
     folder.build(classifier)
 

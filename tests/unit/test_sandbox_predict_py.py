@@ -101,7 +101,7 @@ def test_scripts_that_cannot_be_served(folder, code, reason, says):
     ("body", "says"),
     [
         ("return input['absent']", "KeyError"),
-        ("return object()", "builtins.object is no JSON value"),
+        ("return object()", "builtins.object is not a JSON value"),
         ("import sys; sys.exit()", "SystemExit"),
     ],
 )

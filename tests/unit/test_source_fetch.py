@@ -273,7 +273,7 @@ def test_a_folder_is_below_the_root(git_host: GitHost, fetch: Fetch, folder: str
     repo = git_host.create("iris")
     with (
         fetch(repo.url, repo.commit({"a": "a"})) as tree,
-        pytest.raises(BadInput, match="is no folder"),
+        pytest.raises(BadInput, match="is not a folder"),
     ):
         tree.entries(folder)
 

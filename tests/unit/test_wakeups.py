@@ -33,7 +33,7 @@ def test_a_dead_listener_is_removed_and_disturbs_nobody(tmp_path):
     with wakeups.listening("alive") as listener:
         wakeups.wake()
         assert wait(listener, 5)
-        assert ["alive.hint"] == [p.name for p in (tmp_path / "hints").iterdir()]
+        assert ["alive.wakeup"] == [p.name for p in (tmp_path / "wakeups").iterdir()]
 
 
 def test_a_name_can_be_taken_again_after_a_crash(tmp_path):
@@ -55,7 +55,7 @@ def test_a_full_queue_does_not_block(tmp_path):
 def test_files_that_are_no_sockets_are_left_alone(tmp_path):
     wakeups = Wakeups(tmp_path)
     with wakeups.listening("a"):
-        other = tmp_path / "hints" / "x.hint"
+        other = tmp_path / "wakeups" / "x.wakeup"
         other.write_text("")
         wakeups.wake()
         assert other.exists()

@@ -60,7 +60,7 @@ def test_no_event_header_and_no_push(webhook, service, name):
     """Nothing is guessed beyond that."""
     answer = webhook.deliver(payload(name), event=None)
 
-    assert (202, "no X-GitHub-Event header, and the body is no push") == (
+    assert (202, "no X-GitHub-Event header, and the body is not a push") == (
         answer.status,
         answer.json["ignored"],
     )
@@ -134,11 +134,11 @@ def test_a_changed_body_is_refused(webhook, service):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "no JSON"),
-        (b"{", "no JSON"),
-        (b"\xff\xfe\xfa", "no JSON"),
-        (b"[" * 100_000, "no JSON"),
-        (b"[1]", "no JSON object"),
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe\xfa", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[1]", "not a JSON object"),
         (b"{}", "`ref`"),
         (b'{"ref": 5, "repository": {}}', "`ref`"),
         (b'{"ref": "refs/heads/main"}', "`repository`"),

@@ -87,7 +87,7 @@ def test_unsigned_events_where_the_operator_wants_them(fake_server):
         ),
         (
             {"PUSHSERVE_WEBHOOK_SECRTE": "s"},
-            "unknown settings in the environment: PUSHSERVE_WEBHOOK_SECRTE",
+            "SECRTE: no such setting in the environment. Did you mean 'PUSHSERVE_WEBHOOK_SECRET'?",
         ),
         ({"PUSHSERVE_CONFIG": "/no/such/file"}, "/no/such/file, which is not a file"),
     ],

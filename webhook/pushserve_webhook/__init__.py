@@ -1,1 +1,1 @@
-"""The webhook: GitHub's push events become calls of Register. It holds no state."""
+"""Webhook: GitHub's push events become calls of Register. It holds no state."""

@@ -1,4 +1,4 @@
-"""The Flask application: routes, and one line of log for each event."""
+"""Flask application: routes, and one line of log for each event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an event of GitHub asks for. Pure: bytes and header values in, a decision out.
+"""Events of GitHub: what one asks for. Pure: bytes and header values in, a decision out.
 
 A push event needs only `ref` and `repository.clone_url`; whether the ref was made, moved,
 forced or deleted does not matter, because the server asks Git where it points.
@@ -54,7 +54,7 @@ def read_event(event: str, content_type: str, body: bytes) -> Push | Pong | Igno
         return Ignored(f"event {event!r} says nothing about where a ref points; push does")
     payload = _read_payload(content_type, body)
     if not event and ("ref" not in payload or "repository" not in payload or "ref_type" in payload):
-        return Ignored("no X-GitHub-Event header, and the body is no push")
+        return Ignored("no X-GitHub-Event header, and the body is not a push")
     return _read_push(payload)
 
 
@@ -66,9 +66,9 @@ def _read_payload(content_type: str, body: bytes) -> dict[str, Any]:
             payload = json.loads(body)
     except (ValueError, RecursionError):
         # RecursionError: JSON nested deeper than Python goes.
-        raise BadPayload("the body is no JSON (or form with a JSON field `payload`)") from None
+        raise BadPayload("the body is not JSON (nor a form with a JSON field `payload`)") from None
     if not isinstance(payload, dict):
-        raise BadPayload("the body is no JSON object")
+        raise BadPayload("the body is not a JSON object")
     return payload
 
 
@@ -88,7 +88,7 @@ def _read_push(payload: dict[str, Any]) -> Push | Ignored:
         raise BadPayload("a push needs `repository` with its `clone_url`")
     source = _text(repository.get("clone_url"), "repository.clone_url")
     if not ref.startswith(("refs/heads/", "refs/tags/")):
-        return Ignored(f"{ref} is no branch or tag (refs/heads/…, refs/tags/…)")
+        return Ignored(f"{ref} is neither a branch nor a tag (refs/heads/…, refs/tags/…)")
     return Push(source, ref)
 
 
@@ -98,5 +98,5 @@ def _text(value: object, name: str) -> str:
     if len(value) > _MAX_TEXT:
         raise BadPayload(f"`{name}` is longer than {_MAX_TEXT} characters")
     if not value.isprintable():
-        raise BadPayload(f"`{name}` holds control characters")
+        raise BadPayload(f"`{name}` contains control characters")
     return value

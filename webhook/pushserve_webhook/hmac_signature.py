@@ -1,4 +1,4 @@
-"""GitHub's signature of an event."""
+"""HMAC signature of an event: GitHub's, with the shared secret."""
 
 from __future__ import annotations
 

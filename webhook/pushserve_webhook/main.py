@@ -1,4 +1,4 @@
-"""`pushserve webhook`: the application behind waitress."""
+"""Webhook process: `pushserve webhook`, the application behind waitress."""
 
 from __future__ import annotations
 

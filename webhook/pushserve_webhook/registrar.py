@@ -1,4 +1,4 @@
-"""The one connection to the server that all of the webhook's threads share."""
+"""Registrar: the one connection to the server that all of the webhook's threads share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the webhook answers: JSON, also for every error."""
+"""Replies of the webhook: JSON, also for every error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STATUS: Final[tuple[tuple[type[calls.CallError], int], ...]] = (
 
 
 def accepted(deployment: Deployment) -> tuple[Response, int]:
-    """Answer 202 with the deployment that goes on by itself."""
+    """Answer 202 with the deployment, which continues by itself."""
     body = {
         "deployment": deployment.name,
         "source": deployment.source,

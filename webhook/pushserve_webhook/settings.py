@@ -1,4 +1,4 @@
-"""The webhook's settings: environment over the server's TOML file over defaults.
+"""Settings of the webhook: environment over the server's TOML file over defaults.
 
 The names are the server's: `PUSHSERVE_<NAME>` in the environment, `<name>` in the file
 that `PUSHSERVE_CONFIG` names, whose other keys are the server's business. The webhook
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Self
 
@@ -102,13 +104,19 @@ def load_settings() -> WebhookSettings:
     known = {f"PUSHSERVE_{name.upper()}" for name in WebhookSettings.model_fields}
     unknown = sorted(n for n in os.environ if n.startswith("PUSHSERVE_WEBHOOK_") and n not in known)
     if unknown:
-        raise ConfigError("unknown settings in the environment: " + ", ".join(unknown))
+        raise ConfigError("\n".join(_unknown(name, known) for name in unknown))
     try:
         return WebhookSettings()
     except ValidationError as error:
         raise ConfigError(_explain(error)) from None
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"the configuration file {path} cannot be read: {error}") from None
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    text = f"{name}: no such setting in the environment"
+    close = get_close_matches(name, known, n=1, cutoff=0.85)
+    return f"{text}. Did you mean {close[0]!r}?" if close else text
 
 
 def _explain(error: ValidationError) -> str:

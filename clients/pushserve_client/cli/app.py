@@ -1,7 +1,5 @@
 """The `pushserve` command's commands, under their names."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Annotated, Final
 

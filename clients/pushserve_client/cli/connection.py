@@ -1,10 +1,8 @@
 """The connection of one command, and its errors in words."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
-from typing import Annotated, Final
+from typing import Annotated, Final, Optional
 
 import typer
 
@@ -15,20 +13,22 @@ from pushserve_client.client import Client
 DEFAULT_SERVER: Final = "127.0.0.1:50051"
 
 ServerOption = Annotated[
-    str | None,
+    Optional[str],
     typer.Option("--server", metavar="HOST:PORT", help="The server. Also PUSHSERVE_SERVER."),
 ]
-RefOption = Annotated[str | None, typer.Option("--ref", help="A branch or tag.")]
-VersionOption = Annotated[int | None, typer.Option("--version", min=1, help="A version's number.")]
+RefOption = Annotated[Optional[str], typer.Option("--ref", help="A branch or tag.")]
+VersionOption = Annotated[
+    Optional[int], typer.Option("--version", min=1, help="A version's number.")
+]
 CommitOption = Annotated[
-    str | None, typer.Option("--commit", help="A commit's SHA, 7 digits at least.")
+    Optional[str], typer.Option("--commit", help="A commit's SHA, 7 digits at least.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.")]
 
 
 @contextlib.contextmanager
-def connected(context: typer.Context, server: str | None) -> Iterator[Client]:
+def connected(context: typer.Context, server: Optional[str]) -> Iterator[Client]:
     """Connect to the server that the command or the environment names.
 
     An error of the client or the server is printed and ends the command with code 1.

@@ -1,11 +1,9 @@
 """`register`, and following a deployment until it has ended."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
@@ -23,7 +21,7 @@ def register(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="Clone URL, or a local folder.")],
     *,
     ref: RefOption = None,
-    commit: Annotated[str | None, typer.Option("--commit", help="A commit's full SHA.")] = None,
+    commit: Annotated[Optional[str], typer.Option("--commit", help="A commit's full SHA.")] = None,
     path: Annotated[str, typer.Option("--path", help="Folder that holds the model.")] = "",
     model: Annotated[str, typer.Option("--model", help="Name to serve it under.")] = "",
     retry: Annotated[bool, typer.Option("--retry", help="Try a failed commit again.")] = False,
@@ -60,7 +58,9 @@ def follow_to_the_end(client: Client, name: str) -> None:
             if name:
                 screen.say(f"superseded by {name}, which is newer")
     except KeyboardInterrupt:
-        screen.remark(f"\nthe deployment goes on: pushserve deployment {name} --follow")
+        screen.remark(
+            f"\nthe deployment continues; to follow it: pushserve deployment {name} --follow"
+        )
         raise typer.Exit(130) from None
     screen.say(_success(last), style="green")
 
@@ -86,11 +86,11 @@ def _spinner(console: Console) -> Status:
 
 def stage_lines(deployment: Deployment) -> Iterator[str]:
     """Yield one line for each stage that has ended, with the time it took."""
-    for event, following in zip(deployment.events, deployment.events[1:], strict=False):
+    for event, following in zip(deployment.events, deployment.events[1:]):
         yield f"  {event.state.lower():<11}{_seconds(event.time, following.time)}  {event.message}"
 
 
-def _seconds(start: datetime | None, end: datetime | None) -> str:
+def _seconds(start: Optional[datetime], end: Optional[datetime]) -> str:
     return f"{(end - start).total_seconds():7.2f} s" if start and end else " " * 9
 
 

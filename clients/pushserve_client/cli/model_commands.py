@@ -1,7 +1,5 @@
 """`pin`, `unpin`, `delete`: what an operator changes by hand."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer
@@ -59,4 +57,4 @@ def delete(
         typer.confirm(f"Stop serving {what}?", abort=True)
     with connected(context, server) as client:
         gone = client.delete(model, ref=ref)
-    screen.say(f"{model}: served no more: {', '.join(gone) or 'nothing was'}")
+    screen.say(f"{model}: no longer served: {', '.join(gone) or 'nothing was'}")

@@ -1,12 +1,9 @@
 """`predict`: rows in, outputs out."""
 
-from __future__ import annotations
-
 import csv
-import enum
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -24,10 +21,10 @@ from pushserve_client.cli.row_files import inputs_from_csv, inputs_from_json, lo
 from pushserve_client.client import Client
 from pushserve_client.errors import BadData
 from pushserve_client.prediction import Prediction
-from pushserve_client.types import Signature
+from pushserve_client.types import Signature, TextEnum
 
 
-class Format(enum.StrEnum):
+class Format(TextEnum):
     """How `predict` prints."""
 
     TABLE = "table"
@@ -43,7 +40,7 @@ def predict(
     ] = "-",
     *,
     data: Annotated[
-        str | None, typer.Option("--data", "-d", metavar="TEXT", help="The rows themselves.")
+        Optional[str], typer.Option("--data", "-d", metavar="TEXT", help="The rows themselves.")
     ] = None,
     is_json: Annotated[bool, typer.Option("--json", help="The input is JSON.")] = False,
     is_csv: Annotated[bool, typer.Option("--csv", help="The input is CSV.")] = False,
@@ -51,7 +48,7 @@ def predict(
     version: VersionOption = None,
     commit: CommitOption = None,
     output: Annotated[
-        list[str] | None, typer.Option("--output", help="An output to compute; repeatable.")
+        Optional[list[str]], typer.Option("--output", help="An output to compute; repeatable.")
     ] = None,
     format: Annotated[  # noqa: A002 -- it is the option's name
         Format, typer.Option("--format", help="How to print.")
@@ -80,33 +77,32 @@ def _read(file: str) -> str:
     except OSError as error:
         raise typer.BadParameter(f"{file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise typer.BadParameter(f"{file} is no UTF-8 text") from None
+        raise typer.BadParameter(f"{file} is not UTF-8 text") from None
 
 
 def _inputs(client: Client, model: str, target: dict[str, Any], text: str, *, as_json: bool) -> Any:
     signature: Signature = client.get(model, **target).version.signature
     inputs = (inputs_from_json if as_json else inputs_from_csv)(text, signature)
     if isinstance(inputs, list) and not inputs:
-        raise BadData("the input holds no rows")
+        raise BadData("the input has no rows")
     return inputs
 
 
 def _print(prediction: Prediction, form: Format) -> None:
     columns = prediction.columns()
-    rows = zip(*columns.values(), strict=True)
-    match form:
-        case Format.JSON:
-            screen.print_json(_as_json(prediction))
-        case Format.CSV:
-            writer = csv.writer(sys.stdout, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(rows)
-        case Format.TABLE:
-            screen.table(list(columns), [[_cell(value) for value in row] for row in rows])
-            screen.remark(
-                f"{prediction.model} version {prediction.version} "
-                f"(commit {prediction.commit[:10]}, {prediction.engine})"
-            )
+    rows = zip(*columns.values())
+    if form is Format.JSON:
+        screen.print_json(_as_json(prediction))
+    elif form is Format.CSV:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+    else:
+        screen.table(list(columns), [[_cell(value) for value in row] for row in rows])
+        screen.remark(
+            f"{prediction.model} version {prediction.version} "
+            f"(commit {prediction.commit[:10]}, {prediction.engine})"
+        )
 
 
 def _cell(value: object) -> str:
@@ -121,7 +117,7 @@ def _as_json(prediction: Prediction) -> dict[str, Any]:
         "version": prediction.version,
         "commit": prediction.commit,
         "engine": prediction.engine,
-        "outputs": {name: array.tolist() for name, array in prediction.outputs.items()},
+        "outputs": prediction.to_lists(),
         "classes": prediction.output_classes,
         "rows": prediction.rows,
     }

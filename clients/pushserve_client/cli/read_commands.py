@@ -1,9 +1,7 @@
 """`list`, `get`, `deployments`, `deployment`: what the server knows."""
 
-from __future__ import annotations
-
 import itertools
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -50,7 +48,7 @@ def list_models(
         screen.table(titles, rows)
 
 
-def _model_row(model: Model, ref: Ref | None) -> tuple[object, ...]:
+def _model_row(model: Model, ref: Optional[Ref]) -> tuple[object, ...]:
     source = f"{model.source} {model.path}".strip()
     if ref is None:
         return model.name, "", "", "", "", source
@@ -134,7 +132,7 @@ def deployments(
     model: Annotated[str, typer.Option("--model", help="Only of this model.")] = "",
     ref: Annotated[str, typer.Option("--ref", help="Only of this branch or tag.")] = "",
     state: Annotated[
-        DeploymentState | None,
+        Optional[DeploymentState],
         typer.Option("--state", case_sensitive=False, help="Only in this state."),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 20,

@@ -33,17 +33,19 @@ def inputs_from_json(text: str, signature: Signature) -> Any:
     try:
         data = json.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
-        raise BadData(f"the input is no JSON: {error}") from None
+        raise BadData(f"the input is not JSON: {error}") from None
     if isinstance(data, dict):
         return [data] if not signature.inputs else data
     if not isinstance(data, list) or not data:
-        raise BadData("the input holds no rows: give a list of objects, or one object")
+        raise BadData("the input has no rows: give a list of objects, or one object")
     kinds = {type(row) for row in data}
     if kinds in ({dict}, {list}):
         return data
     if kinds <= {int, float}:
         return [data]
-    raise BadData("the input mixes things: give a list of objects, or a list of lists of numbers")
+    raise BadData(
+        "the rows are of different kinds: give a list of objects, or a list of lists of numbers"
+    )
 
 
 def inputs_from_csv(text: str, signature: Signature) -> Any:
@@ -55,7 +57,7 @@ def inputs_from_csv(text: str, signature: Signature) -> Any:
     lines = list(csv.reader(io.StringIO(text.removeprefix("\ufeff"))))
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line]
     if len(numbered) < 2:
-        raise BadData("the input holds no rows: give a line of column names, then the rows")
+        raise BadData("the input has no rows: give a line of column names, then the rows")
     (_, header), *rows = numbered
     names = [name.strip() for name in header]
     _check_header(names, signature.inputs)
@@ -69,13 +71,13 @@ def inputs_from_csv(text: str, signature: Signature) -> Any:
     }
     if signature.inputs:
         return columns
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return [dict(zip(columns, row)) for row in zip(*columns.values())]
 
 
 def _check_header(names: Sequence[str], features: Sequence[Feature]) -> None:
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise BadData(f"columns that stand twice in the header: {', '.join(doubled)}")
+        raise BadData(f"the header names these columns twice: {', '.join(doubled)}")
     known = {feature.name for feature in features}
     if known and not known & set(names) and any(_as_number(name) is not None for name in names):
         want = ",".join(feature.name for feature in features)
@@ -90,8 +92,8 @@ def _read_column(name: str, feature: Feature | None, cells: Sequence[tuple[int, 
     for number, text in cells:
         value = read(text.strip()) if text.strip() else None
         if text.strip() and value is None:
-            kind = feature.dtype if feature else "value"
-            raise BadData(f"line {number}: column {name!r} holds {text.strip()!r}, no {kind}")
+            kind = _KINDS.get(feature.dtype, "a number") if feature else "a value"
+            raise BadData(f"line {number}, column {name!r}: {text.strip()!r} is not {kind}")
         values.append(value)
     return values
 
@@ -122,6 +124,9 @@ def _as_json(text: str) -> Any:
     except (ValueError, RecursionError):
         return text
 
+
+_KINDS: Final = {DataType.BOOL: "true or false", DataType.JSON: "a value"}
+"""What a cell should have been; all other types that refuse a text are of numbers."""
 
 _READERS: Final[dict[DataType, Callable[[str], Any]]] = {
     DataType.FLOAT64: _as_number,

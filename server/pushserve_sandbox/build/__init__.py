@@ -1,1 +1,1 @@
-"""The build job: loads a model, checks its examples, compiles it, reports."""
+"""Build job: loads a model, checks its examples, compiles it, reports."""

@@ -1,4 +1,4 @@
-"""Runs a repository's examples: the gate that a version has to pass."""
+"""Example check: runs a repository's examples and compares what they give."""
 
 from __future__ import annotations
 

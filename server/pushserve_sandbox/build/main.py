@@ -1,4 +1,4 @@
-"""The build job: loads a model, finds its signature, runs its examples, and reports.
+"""Build job: loads a model, finds its signature, runs its examples, and reports.
 
 Messages to the server, each one JSON object (`channel`):
 

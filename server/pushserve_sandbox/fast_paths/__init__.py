@@ -1,4 +1,4 @@
-"""Ways through scikit-learn's estimators to the same bits with less overhead.
+"""Fast paths: ways through scikit-learn's estimators to the same bits with less overhead.
 
 A `FastPath` does what an estimator's methods do by its own definition: it starts once for all
 outputs that are asked for (label and probabilities in one pass), and where it knows how, it

@@ -1,4 +1,4 @@
-"""Compares fast paths with the estimator's own methods, bit by bit."""
+"""Equality test: compares fast paths with the estimator's own methods, bit by bit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BLOCK: Final = 256
 SMALL: Final = 64
 _SINGLE_ROWS: Final = 3
 _SECONDS: Final = 0.3
-"""After so long no more rows are tried, but at least `_LEAST`."""
+"""After so long no further rows are tried, but at least `_LEAST`."""
 _LEAST: Final = 1024
 _ODD: Final = (np.nan, np.inf, -np.inf, 1e39, -1e39, 1e308)
 

@@ -1,4 +1,4 @@
-"""Decision trees, forests of them, and gradient boosting over them."""
+"""Forests: decision trees, forests of them, and gradient boosting over them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HistGradientBoosting: all its trees by one call of its own routine."""
+"""Histogram boosting: all trees of it by one call of its own routine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Joins the trees of a forest into one tree, so that one call walks them all.
+"""Joined trees: the trees of a forest as one tree, so that one call goes through them all.
 
 Calling each tree from Python costs 3 us, and walking one row through it 0.03 us. In the joined
 tree one more feature holds the number of a tree; the nodes at the top split on it and lead to

@@ -1,4 +1,4 @@
-"""Finds the fast paths of an estimator, through pipelines and searches."""
+"""Pipelines: finds the fast paths of an estimator, through pipelines and searches."""
 
 from __future__ import annotations
 

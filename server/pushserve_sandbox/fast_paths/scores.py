@@ -1,4 +1,4 @@
-"""Labels and probabilities from scores, as classifiers define them."""
+"""Scores: labels and probabilities from them, as classifiers define these."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chooses an estimator's fast path, and gives the predictor that uses it."""
+"""Selection: chooses an estimator's fast path, and gives the predictor that uses it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transformers that come before a model, without their checks."""
+"""Steps: transformers that come before a model, without their checks."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Finding a model's signature: its columns, their types, and what it accepts."""
+"""Inspection: finds a model's signature; its columns, their types, and what it accepts."""

@@ -1,4 +1,4 @@
-"""What a booster of XGBoost or LightGBM remembers of the data frame that it was fitted on."""
+"""Booster columns: what XGBoost and LightGBM remember of the data frame they were fitted on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes an estimator's signature: from itself, the manifest, the examples, and trials."""
+"""Estimator's signature: from itself, the manifest, the examples, and trials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an estimator's encoders know about the columns that it was fitted on."""
+"""Fitted columns: what an estimator's encoders know about the columns they were fitted on."""
 
 from __future__ import annotations
 

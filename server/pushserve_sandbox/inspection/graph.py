@@ -1,4 +1,4 @@
-"""Makes the signature of an ONNX graph."""
+"""Graph's signature: what an ONNX graph takes and gives."""
 
 from __future__ import annotations
 

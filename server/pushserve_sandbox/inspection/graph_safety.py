@@ -1,4 +1,4 @@
-"""Checks an ONNX graph without running it: whether it holds together, and where it may run."""
+"""Graph safety: checks an ONNX graph without running it; that it is whole, and where it may run."""
 
 from __future__ import annotations
 

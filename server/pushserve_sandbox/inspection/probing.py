@@ -1,4 +1,4 @@
-"""Finds out by trial what an estimator accepts."""
+"""Probing: finds out by trial what an estimator accepts."""
 
 from __future__ import annotations
 

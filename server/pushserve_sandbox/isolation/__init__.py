@@ -1,1 +1,1 @@
-"""The jail of a job: Landlock, seccomp, resource limits and privileges."""
+"""Isolation of a job: Landlock, seccomp, resource limits and privileges."""

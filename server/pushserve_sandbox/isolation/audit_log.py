@@ -1,4 +1,4 @@
-"""Remembers the first forbidden thing of each kind that a job tried, so that its user can be told.
+"""Audit log: the first forbidden thing of each kind that a job tried, to tell its user.
 
 The kernel enforces; this only tells, and code that wants to hide from it can.
 """

@@ -1,4 +1,4 @@
-"""The jail: a forked child gives up everything but its model's files and its sockets.
+"""Jail: a forked child gives up everything but its model's files and its sockets.
 
 Landlock limits files, TCP, abstract sockets and signals; seccomp limits calls (no sockets,
 no processes, no threads); rlimits bound memory, time and file sizes; where the server is

@@ -1,4 +1,4 @@
-"""Giving up root: user, groups and capabilities.
+"""Privileges: giving up root; user, groups and capabilities.
 
 A server that runs as root has its jobs run as nobody. Where nobody cannot reach what a job
 has to read (a Python below /root, a bundle with mode 0600), the job keeps the one

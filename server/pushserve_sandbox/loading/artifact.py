@@ -1,9 +1,10 @@
-"""Turns an artifact into an estimator, or into a reason why it cannot be one."""
+"""Artifact: from a file to an estimator, or to a reason why it cannot be one."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 import joblib
 import sklearn
@@ -12,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from pushserve_runtime.build_error import BuildFailed, listed, printable
-from pushserve_runtime.job_spec import Format, JobSpec
+from pushserve_runtime.job_spec import SAFE_FORMATS, Format, JobSpec
 from pushserve_sandbox.loading.captured_output import Notes
 from pushserve_sandbox.loading.diagnosis import check_versions, explain
 
@@ -35,7 +36,13 @@ def load_artifact(spec: JobSpec, notes: Notes) -> Any:
     Raises:
         BuildFailed: it cannot be read.
     """
-    path = spec.artifact_path
+    path, load = spec.artifact_path, _LOADERS.get(spec.artifact_format)
+    if load is None:
+        raise BuildFailed(
+            "ARTIFACT_UNREADABLE",
+            f"{path.name} is of the format {spec.artifact_format}, which is not a Python object",
+            "have predict.py open it by itself",
+        )
     if not path.is_file():
         raise BuildFailed("ARTIFACT_MISSING", f"there is no file {path.name}", "commit it")
     if path.stat().st_size == 0:
@@ -45,7 +52,7 @@ def load_artifact(spec: JobSpec, notes: Notes) -> Any:
     prepare_imports(spec)
     try:
         with notes.taken():
-            loaded = _load_skops(spec) if path.suffix == ".skops" else joblib.load(path)
+            loaded = load(spec)
     except BuildFailed:
         raise
     except (Exception, SystemExit) as error:
@@ -57,8 +64,12 @@ def load_artifact(spec: JobSpec, notes: Notes) -> Any:
 def prepare_imports(spec: JobSpec) -> None:
     """Let user code import modules that lie beside it, as `python predict.py` would."""
     sys.dont_write_bytecode = True  # the folder is read-only
-    if spec.format is not Format.SKOPS and str(spec.folder) not in sys.path:
+    if spec.format not in SAFE_FORMATS and str(spec.folder) not in sys.path:
         sys.path.insert(0, str(spec.folder))
+
+
+def _load_pickle(spec: JobSpec) -> Any:
+    return joblib.load(spec.artifact_path)
 
 
 def _load_skops(spec: JobSpec) -> Any:
@@ -77,6 +88,15 @@ def _load_skops(spec: JobSpec) -> Any:
             "ask the server's operator to add them to the setting skops_trusted_types, "
             "or save the model without them",
         ) from error
+
+
+# By the format that the server has judged, never by the file's name: a format that is missing
+# here is not loaded at all.
+_LOADERS: Final[dict[Format, Callable[[JobSpec], Any]]] = {
+    Format.JOBLIB: _load_pickle,
+    Format.PICKLE: _load_pickle,
+    Format.SKOPS: _load_skops,
+}
 
 
 def check_estimator(model: Any) -> None:

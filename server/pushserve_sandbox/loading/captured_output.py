@@ -1,4 +1,4 @@
-"""Holds what user code prints, so that it reaches the build's report and nothing else."""
+"""Captured output: what user code prints reaches the build's report and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns what user code raised into a reason and a fix."""
+"""Diagnosis: from what user code raised to a reason and a fix."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import sklearn
 from pushserve_runtime.build_error import BuildFailed, brief, printable
 from pushserve_runtime.job_spec import JobSpec
 from pushserve_sandbox.loading.captured_output import Notes
-from pushserve_sandbox.zygote.imports import OPTIONAL
+
+_BOOSTERS: Final = ("xgboost", "lightgbm")
+"""Packages that a server may have (`pushserve[boosting]`)."""
 
 _SANDBOX: Final = {
     "network": (
@@ -134,7 +136,7 @@ def _missing_package(error: BaseException, what: str) -> BuildFailed | None:
     if root == "sklearn":
         return _mismatch(f"the model needs {error.name}, of another scikit-learn")
     fix = f"commit the module {root} beside the model, or use only packages that the server has"
-    if root in OPTIONAL:
+    if root in _BOOSTERS:
         fix = "ask the server's operator to install pushserve[boosting]"
     return BuildFailed(
         "MISSING_PACKAGE",

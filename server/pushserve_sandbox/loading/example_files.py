@@ -1,4 +1,4 @@
-"""Reads the examples of a repository: inputs, with the outputs that they must give.
+"""Example files: inputs of a repository, with the outputs that they must give.
 
     [{"input": {…} | […], "output": …}, …]     "expected" may stand for "output"
     {"inputs": [row, …], "outputs": [output, …]}
@@ -71,7 +71,7 @@ def parse_examples(data: Any) -> list[Example]:
             return [_pair(data, 1)]
         return [Example(dict(data))]
     if not isinstance(data, list) or not data:
-        raise ValueError("it holds no example")
+        raise ValueError("it has no example")
     if any(_is_pair(item) for item in data):
         return [_pair(item, number) for number, item in enumerate(data, start=1)]
     if all(isinstance(item, Mapping | list) for item in data):

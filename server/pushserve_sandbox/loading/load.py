@@ -1,4 +1,4 @@
-"""Loads the model of a job, whatever its format."""
+"""Loading the model of a job, whatever its format."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def make_predictor(model: Any, spec: JobSpec, example_rows: Sequence[Any], notes
             predictor = predictor_for(model, spec.built)
         else:
             predictor = inspect_estimator(model, spec.declared, example_rows)
-    return Loaded(predictor, describe(model), "worker", "it is no ONNX graph")
+    return Loaded(predictor, describe(model), "worker", "it is not an ONNX graph")
 
 
 def choose_fast_path(

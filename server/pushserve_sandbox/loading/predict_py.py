@@ -1,4 +1,4 @@
-"""Runs a `predict.py`: a function from one JSON object to another.
+"""predict.py: a function from one JSON object to another.
 
     def predict(input: dict) -> dict            once for each row
     def predict(model, input: dict) -> dict     the same, given the artifact, already loaded
@@ -136,7 +136,7 @@ def _model(spec: JobSpec, notes: Notes) -> Any:
     if spec.artifact is None:
         raise BuildFailed(
             "PREDICT_MISSING",
-            "predict.py wants to be given the model, but the folder holds no artifact",
+            "predict.py takes the model as an argument, but the folder has no artifact",
             "commit model.joblib (or another artifact), or define predict(input)",
         )
     model = load_artifact(spec, notes)
@@ -166,7 +166,7 @@ def as_json(value: Any, depth: int = 0) -> Any:
         return [as_json(item, depth + 1) for item in value]
     if isinstance(value, np.ndarray) or hasattr(value, "to_numpy"):
         return as_json(np.asarray(value).tolist(), depth + 1)
-    raise NotJson(f"{type(value).__module__}.{type(value).__qualname__} is no JSON value")
+    raise NotJson(f"{type(value).__module__}.{type(value).__qualname__} is not a JSON value")
 
 
 def _key(key: Any) -> str:
@@ -174,4 +174,4 @@ def _key(key: Any) -> str:
         return str(key)
     if isinstance(key, int | float | np.number | np.bool_):
         return str(key.item() if isinstance(key, np.generic) else key)
-    raise NotJson(f"a key of type {type(key).__qualname__} is no JSON key")
+    raise NotJson(f"a key of type {type(key).__qualname__} is not a JSON key")

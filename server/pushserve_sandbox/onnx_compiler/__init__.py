@@ -1,4 +1,4 @@
-"""Compiles a fitted estimator to an ONNX graph, and proves that it gives the same answers.
+"""ONNX compiler: from a fitted estimator to a graph, with the proof that it answers the same.
 
 `compile.compile_estimator` tries to convert (`convert`), makes trial rows that look for
 differences (`evidence`, `trials`, `thresholds`) and compares the graph with the estimator

@@ -1,4 +1,4 @@
-"""Compiles an estimator, or says in words why it stays Python."""
+"""Compilation of an estimator, or the reason in words why it stays Python."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SEARCH_ROWS: Final = 512
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A graph that passed the gate; `predictor` runs it, `reason` says what was compared."""
+    """A graph that answers the same; `predictor` runs it, `reason` says what was compared."""
 
     graph: bytes
     predictor: OnnxPredictor
@@ -116,7 +116,7 @@ def _compile(
 
 
 def judged(graph: bytes, signature: Signature, answers: Answers, numbers: str) -> Compiled:
-    """Let a graph through the gate, with the outputs that are equal.
+    """Accept a graph, with the outputs that are equal.
 
     Raises:
         Differs: a default output is not equal, or missing.

@@ -1,4 +1,4 @@
-"""Turns an estimator into ONNX models by skl2onnx, in the number types that are worth a try."""
+"""Conversion by skl2onnx, in the number types that are worth a try."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def convert(estimator: Any, signature: Signature, form: Form) -> Any:
     for module in _MODULES:
         if hasattr(module, "register"):
             module.register()
-    estimator = with_null_texts(_answering(estimator))
+    estimator = with_null_texts(_best_estimator(estimator))
     number = DoubleTensorType if form.numbers == "float64" else FloatTensorType
     if form.joined:
         types = [(_MATRIX, number([None, len(signature.inputs)]))]
@@ -78,7 +78,7 @@ def convert(estimator: Any, signature: Signature, form: Form) -> Any:
     return model
 
 
-def _answering(estimator: Any) -> Any:
+def _best_estimator(estimator: Any) -> Any:
     """Give the estimator that answers, of a search of any kind."""
     while hasattr(estimator, "best_estimator_"):
         estimator = estimator.best_estimator_

@@ -1,4 +1,4 @@
-"""Gives a converted graph the outputs of a signature, and nothing else.
+"""Graph outputs: a converted graph gets those of a signature, and nothing else.
 
 Which tensor of a graph is which output is found by its values on some rows. So one that
 skl2onnx computes on the way, such as a classifier's decision function, is offered too.

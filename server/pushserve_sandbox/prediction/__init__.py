@@ -1,1 +1,1 @@
-"""Running a loaded model: arrays in, arrays out."""
+"""Prediction by a loaded model: arrays in, arrays out."""

@@ -1,4 +1,4 @@
-"""A fast path: a shorter way to an estimator's outputs than its own methods."""
+"""Fast path: a shorter way to an estimator's outputs than its own methods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns a request's arrays into what an estimator takes, one function for each layout."""
+"""Model inputs: from a request's arrays to what an estimator takes, by layout."""
 
 from __future__ import annotations
 

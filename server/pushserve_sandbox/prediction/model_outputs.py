@@ -1,4 +1,4 @@
-"""The outputs that an estimator can give, each as one function from its input to an array.
+"""Model outputs: what an estimator can give, each as one function from its input to an array.
 
 This is the seam for faster ways: whoever knows one for an estimator (walking a forest's
 trees, one pass for label and probabilities) puts another function in its place.

@@ -1,4 +1,4 @@
-"""Runs a loaded model: arrays in, arrays out."""
+"""Predictor: runs a loaded model; arrays in, arrays out."""
 
 from __future__ import annotations
 

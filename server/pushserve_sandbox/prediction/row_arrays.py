@@ -1,4 +1,4 @@
-"""Turns rows of plain values, as examples and trials have them, into arrays of a layout."""
+"""Row arrays: rows of plain values, as examples and trials have them, as arrays of a layout."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pushserve_runtime.closest_name import did_you_mean
 from pushserve_runtime.frames import Array
 from pushserve_runtime.signature import DType, Feature, Layout
 
@@ -35,9 +36,11 @@ def row_values(features: Sequence[Feature], row: Any) -> list[Any]:
         names = {feature.name for feature in features}
         unknown = [str(name) for name in row if name not in names]
         missing = [feature.name for feature in features if feature.name not in row]
-        if unknown or missing:
-            what = f"{missing[0]!r} is missing" if missing else f"{unknown[0]!r} is unknown"
-            raise RowInvalid(f"the feature {what}")
+        if unknown:
+            text = f"the feature {unknown[0]!r} is unknown"
+            raise RowInvalid(did_you_mean(text, unknown[0], names))
+        if missing:
+            raise RowInvalid(f"the feature {missing[0]!r} is missing")
         values = [row[feature.name] for feature in features]
     elif isinstance(row, list | tuple):
         if len(row) != len(features):

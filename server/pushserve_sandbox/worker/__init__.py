@@ -1,1 +1,1 @@
-"""The worker job: keeps one model loaded and answers frames."""
+"""Worker job: keeps one model loaded and answers frames."""

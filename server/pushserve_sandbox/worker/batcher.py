@@ -1,4 +1,4 @@
-"""Predicts what has queued up, many requests at a time."""
+"""Batcher: predicts what has queued up, many requests at a time."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Batcher:
     def _refuse(self, request: QueuedRequest, error: BaseException) -> None:
         if type(error) not in self._seen and len(self._seen) < 20:
             self._seen.add(type(error))
-            logger.warning("the model raised %s; said once", type(error).__name__)
+            logger.warning("the model raised %s (logged once)", type(error).__name__)
         ours = isinstance(error, NotAnOutput | NotJson)
         rejected = isinstance(error, ValueError | TypeError | LookupError) and not ours
         answer = _REJECTED if rejected else _FAILED

@@ -1,4 +1,4 @@
-"""One frontend's connection to a worker: frames in, frames out, never waiting."""
+"""Frontend connection of a worker: frames in, frames out, never waiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worker job: keeps one model loaded and answers frames on a listening socket.
+"""Worker job: keeps one model loaded and answers frames on a listening socket.
 
 One thread: it takes what has arrived on all connections, predicts it in batches, answers,
 and looks again. So what comes in while it predicts makes up the next batch, and a caller

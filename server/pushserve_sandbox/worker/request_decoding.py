@@ -1,4 +1,4 @@
-"""Reads PREDICT bodies of one layout and joins several into one batch."""
+"""Request decoding: reads PREDICT bodies of one layout and joins several into one batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cuts a batch's outputs into each request's RESULT frame."""
+"""Result encoding: cuts a batch's outputs into each request's RESULT frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a model once before it is asked, so that the first caller does not pay for it."""
+"""Warm-up: runs a model once at its start, so that the first caller does not wait for it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The zygote: the process that has imported scikit-learn and forks one jailed child a job."""
+"""Zygote: the process that has imported scikit-learn and forks one jailed child a job."""

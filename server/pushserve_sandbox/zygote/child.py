@@ -1,4 +1,4 @@
-"""One job: the forked child from the fork to its end."""
+"""Child: one job in a forked process, from the fork to its end."""
 
 from __future__ import annotations
 

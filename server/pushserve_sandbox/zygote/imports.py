@@ -1,4 +1,4 @@
-"""Imports what models need, once, so that a forked job has it at no cost."""
+"""Imports that models need, made once, so that a forked job has them at no cost."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 
 log = logging.getLogger(__name__)
 
+# Without xgboost and lightgbm: jobs that need them import them, 60 ms there, 6 MB less here.
 MODULES: Final = (
     "numpy",
     "pandas",
@@ -56,8 +57,6 @@ MODULES: Final = (
     "onnxruntime",
     "skl2onnx",
 )
-OPTIONAL: Final = ("xgboost", "lightgbm")
-"""May be missing. Jobs that need them import them: 60 ms there, 6 MB less here."""
 JOBS: Final = {"build": "pushserve_sandbox.build.main", "worker": "pushserve_sandbox.worker.main"}
 
 

@@ -1,4 +1,4 @@
-"""The zygote: has imported scikit-learn, and forks one jailed child for each job.
+"""Zygote: has imported scikit-learn, and forks one jailed child for each job.
 
     python -I -m pushserve_sandbox.zygote.main --listen-fd N
 
@@ -52,7 +52,7 @@ class _Client:
 
 
 class Zygote:
-    """The loop that takes requests and buries children."""
+    """The loop that takes requests and reaps children."""
 
     def __init__(self, listener: socket.socket, *, test_jobs: bool = False) -> None:
         self._listener = listener
@@ -79,7 +79,7 @@ class Zygote:
         try:
             action()
         except Exception:
-            log.exception("the zygote goes on")
+            log.exception("one request failed; the zygote continues")
 
     def _accept(self) -> None:
         with suppress(BlockingIOError):

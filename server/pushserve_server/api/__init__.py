@@ -1,1 +1,1 @@
-"""The gRPC side: the only package that knows grpc and the stubs."""
+"""gRPC: methods, messages, statuses and health; the only folder that knows grpc and the stubs."""

@@ -1,4 +1,4 @@
-"""`grpc.health.v1`: the whole server (""), each service, and each model by its name."""
+"""Health: `grpc.health.v1` for the whole server (""), each service, and each model by its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Page sizes and page tokens."""
+"""Paging: page sizes and page tokens."""
 
 from __future__ import annotations
 

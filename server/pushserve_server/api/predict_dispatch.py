@@ -1,4 +1,4 @@
-"""PredictDispatcher: what small graphs answer is answered at once, and in batches.
+"""Predict dispatch: what small graphs answer is answered at once, and in batches.
 
 Everything else goes to the event loop: versions that have to be loaded first, workers, and
 graphs that take their time. Which protocol a call came by, its door alone knows.

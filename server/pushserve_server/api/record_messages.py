@@ -1,4 +1,4 @@
-"""Every conversion between registry records and messages: pure functions."""
+"""Record messages: every conversion between registry records and messages; pure functions."""
 
 from __future__ import annotations
 

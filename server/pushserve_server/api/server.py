@@ -1,4 +1,4 @@
-"""Makes what one frontend answers with: the pipeline with all methods, and a transport."""
+"""gRPC server: the pipeline of one frontend, with the methods of all its services."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ from typing import Any, Final
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve_server.api import health as health_service
 from pushserve_server.api import reflection
+from pushserve_server.api.call_pipeline import PROBES, WATCHES, Pipeline
 from pushserve_server.api.doors.model_service import decode_predict, decode_stream_item
 from pushserve_server.api.doors.stream_messages import ENVELOPE
 from pushserve_server.api.health import Health
-from pushserve_server.api.messages import methods_of
-from pushserve_server.api.pipeline import PROBES, WATCHES, Pipeline
 from pushserve_server.api.predict_dispatch import PredictDispatcher
 from pushserve_server.api.servicer import ModelService
+from pushserve_server.api.servicer_methods import methods_of
 from pushserve_server.api.transport.call import Method
 from pushserve_server.settings import Settings
 
 _SERVICE: Final[Any] = pb.DESCRIPTOR.services_by_name["ModelService"]
 MODEL_SERVICE: Final[str] = _SERVICE.full_name
+
+PREDICT_METHODS: Final = ("Predict", "PredictStream")
+"""Those that have a door, and the dispatcher behind it; the servicer has the others."""
 
 _PREDICT, _CONTROL, _STREAMS = "predict", "control", "streams"
 
@@ -46,8 +49,7 @@ def make_pipeline(
     """Make the pipeline of a frontend, with the methods of every service on the port."""
     pipeline = Pipeline(limits(settings))
     pipeline.add(_predict_methods(predict))
-    names = ("Predict", "PredictStream")
-    pipeline.add(methods_of(service, _SERVICE, _CONTROL, WATCHES, except_methods=names))
+    pipeline.add(methods_of(service, _SERVICE, _CONTROL, WATCHES, except_methods=PREDICT_METHODS))
     pipeline.add(methods_of(health, health_service.SERVICE, PROBES, PROBES))
 
     def services() -> set[str]:

@@ -1,4 +1,4 @@
-"""`pushserve.v1.ModelService` but for Predict: each method converts, calls, converts."""
+"""Servicer: `pushserve.v1.ModelService` but for Predict; a method converts, calls, converts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Status: the one table from domain errors to codes, and their `google.rpc` details."""
+"""Status codes: the one table from errors to gRPC's codes, and their `google.rpc` details."""
 
 from __future__ import annotations
 

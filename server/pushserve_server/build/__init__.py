@@ -1,1 +1,1 @@
-"""From a model's folder to a bundle: the repository's contract, the gate and the store."""
+"""Build: from a model's folder to a bundle; the contract, the build job and the bundle store."""

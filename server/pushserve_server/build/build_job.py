@@ -1,4 +1,4 @@
-"""Runs the build of one model in the sandbox and judges how it ended."""
+"""Build job: runs the build of one model in the sandbox and judges how it ended."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pushserve_runtime.job_spec import Format
 from pushserve_runtime.messages import ChannelError
 from pushserve_runtime.signature import Signature
 from pushserve_server.build.build_report import (
@@ -42,7 +43,7 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """What the gate found out about a model that passed it."""
+    """What a build found out about a model that can be served."""
 
     engine: EngineName
     signature: Signature
@@ -77,7 +78,7 @@ def build(
     cancelled: threading.Event,
     progress: Callable[[str], None],
 ) -> BuildResult:
-    """Load, inspect and try the model in `folder`; `progress` is told what goes on.
+    """Load, inspect and try the model in `folder`; `progress` is told each step.
 
     Raises:
         DeploymentFailed: the model did not pass, with the reason.
@@ -97,7 +98,9 @@ def build(
     if answer.get("ok") is not True:
         raise _refused(answer)
     engine = read_engine(answer)
-    if (heard.graph is not None) != (engine is EngineName.ONNX and model_files.format != "onnx"):
+    if (heard.graph is not None) != (
+        engine is EngineName.ONNX and model_files.format is not Format.ONNX
+    ):
         raise invalid_answer("graph")
     return BuildResult(engine, read_signature(answer), read_report(answer), heard.graph)
 
@@ -122,7 +125,7 @@ def check_graph(
     """
     spec = {
         "folder": str(folder),
-        "format": "onnx",
+        "format": Format.ONNX,
         "artifact": name,
         "signature": signature.to_json(),
     }

@@ -1,4 +1,4 @@
-"""Checks what a build child says before the server believes its form.
+"""Build report: what a build child says, checked before the server believes its form.
 
 The child ran a stranger's code, so its answer is input from outside: sizes are bounded,
 unknown keys are dropped, and text is made printable.

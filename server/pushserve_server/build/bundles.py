@@ -1,4 +1,4 @@
-"""The store of bundles: what builds left, under the SHA-256 of what is in them.
+"""Bundles: what builds left, stored under the SHA-256 of what is in them.
 
     <root>/<digest>/bundle.json    format, spec, and size and SHA-256 of every file
     <root>/<digest>/files/…        the model's folder as it was in Git

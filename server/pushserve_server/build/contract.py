@@ -1,4 +1,4 @@
-"""The repository contract: which of a folder's files make the model.
+"""Repository contract: which of a folder's files make the model.
 
 The rules, in the order in which they decide:
 
@@ -18,22 +18,16 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+from pushserve_runtime.closest_name import did_you_mean
+from pushserve_runtime.job_spec import ENDINGS, SAFE_FORMATS, Format
 from pushserve_server.build.manifest import FILE_NAME, Manifest, Tolerance
 from pushserve_server.domain.records import Trust
 from pushserve_server.errors import DeploymentFailed
 
-_FORMATS: Final = {
-    ".skops": "skops",
-    ".onnx": "onnx",
-    ".joblib": "joblib",
-    ".pkl": "pickle",
-    ".pickle": "pickle",
-}
 _STANDARD: Final[tuple[str, ...]] = ("model.skops", "model.onnx", "model.joblib", "model.pkl")
 _EXAMPLES: Final = ("examples.json", "test_data.json")
-_PREDICT: Final = "predict.py"
+_PREDICT: Final = str(Format.SCRIPT)
 _REQUIREMENTS: Final = "requirements.txt"
-_CODE_FORMATS: Final = frozenset({"joblib", "pickle", _PREDICT})
 _SHOWN: Final = 20
 
 
@@ -41,12 +35,11 @@ _SHOWN: Final = 20
 class ModelFiles:
     """What to build from a folder.
 
-    `format` is "skops", "onnx", "joblib", "pickle" or "predict.py". File names are from the
-    model's folder; `artifact` is None only for a `predict.py` that has none. `declared` is
-    the manifest's part of the signature as plain JSON.
+    File names are from the model's folder; `artifact` is None only for a `predict.py` that has
+    none. `declared` is the manifest's part of the signature as plain JSON.
     """
 
-    format: str
+    format: Format
     artifact: str | None
     predict_py: bool
     requirements: str | None
@@ -70,7 +63,7 @@ def find_model_files(
     present = frozenset(files)
     predict_py = _PREDICT in present
     artifact = _find_artifact(present, manifest, predict_py)
-    kind = _PREDICT if predict_py else _format_of(artifact)
+    kind = Format.SCRIPT if predict_py else _format_of(artifact)
     _check_trust(kind, trust, source)
     _check_engine(kind, manifest.engine)
     declared = manifest.signature.model_dump(mode="json", exclude_none=True)
@@ -111,8 +104,12 @@ def _named_artifact(present: frozenset[str], name: str) -> str | None:
     if name not in present:
         raise DeploymentFailed(
             "ARTIFACT_MISSING",
-            f"{FILE_NAME} names the artifact {name}, which is not in the folder; "
-            f"there are: {_listing(present)}",
+            did_you_mean(
+                f"{FILE_NAME} names the artifact {name}, which is not in the folder; "
+                f"there are: {_listing(present)}",
+                name,
+                present,
+            ),
             f"Commit {name}, or correct the line artifact = … in {FILE_NAME}.",
         )
     return None if name == _PREDICT else name
@@ -121,21 +118,21 @@ def _named_artifact(present: frozenset[str], name: str) -> str | None:
 def _candidates(present: frozenset[str]) -> list[str]:
     standard = [name for name in _STANDARD if name in present]
     return standard or sorted(
-        name for name in present if "/" not in name and PurePosixPath(name).suffix in _FORMATS
+        name for name in present if "/" not in name and PurePosixPath(name).suffix in ENDINGS
     )
 
 
-def _format_of(artifact: str | None) -> str:
+def _format_of(artifact: str | None) -> Format:
     if artifact is None:  # the manifest's artifact = "predict.py" where there is none
         raise _missing(frozenset())
     suffix = PurePosixPath(artifact).suffix
-    if suffix not in _FORMATS:
+    if suffix not in ENDINGS:
         raise DeploymentFailed(
             "FORMAT_UNKNOWN",
-            f"{artifact} is of no format that can be served; known endings: {', '.join(_FORMATS)}",
+            f"{artifact} is of no format that can be served; known endings: {', '.join(ENDINGS)}",
             "Save the model with skops.io.dump(model, 'model.skops') or export it to ONNX.",
         )
-    return _FORMATS[suffix]
+    return ENDINGS[suffix]
 
 
 def _find_examples(present: frozenset[str], manifest: Manifest) -> str | None:
@@ -144,19 +141,23 @@ def _find_examples(present: frozenset[str], manifest: Manifest) -> str | None:
     if manifest.examples not in present:
         raise DeploymentFailed(
             "EXAMPLES_MISSING",
-            f"{FILE_NAME} names the examples {manifest.examples}, which are not in the folder",
+            did_you_mean(
+                f"{FILE_NAME} names the examples {manifest.examples}, which are not in the folder",
+                manifest.examples,
+                present,
+            ),
             f"Commit {manifest.examples}, or correct the line examples = … in {FILE_NAME}.",
         )
     return manifest.examples
 
 
-def _check_trust(kind: str, trust: Trust, source: str) -> None:
-    if trust is Trust.CODE or kind not in _CODE_FORMATS:
+def _check_trust(kind: Format, trust: Trust, source: str) -> None:
+    if trust is Trust.CODE or kind in SAFE_FORMATS:
         return
-    what = "a predict.py" if kind == _PREDICT else f"a {kind} file"
+    what = "a predict.py" if kind is Format.SCRIPT else f"a {kind} file"
     instead = (
         "Remove predict.py and commit the model as model.skops (skops.io.dump) or model.onnx"
-        if kind == _PREDICT
+        if kind is Format.SCRIPT
         else "Save the model with skops.io.dump(model, 'model.skops') or export it to model.onnx, "
         "and remove the old file"
     )
@@ -168,8 +169,8 @@ def _check_trust(kind: str, trust: Trust, source: str) -> None:
     )
 
 
-def _check_engine(kind: str, engine: str) -> None:
-    if engine == "onnx" and kind == _PREDICT:
+def _check_engine(kind: Format, engine: str) -> None:
+    if engine == "onnx" and kind is Format.SCRIPT:
         raise DeploymentFailed(
             "ENGINE_NOT_POSSIBLE",
             f'{FILE_NAME} asks for engine = "onnx", and a predict.py is Python code, '
@@ -181,8 +182,8 @@ def _check_engine(kind: str, engine: str) -> None:
 def _missing(present: frozenset[str]) -> DeploymentFailed:
     return DeploymentFailed(
         "ARTIFACT_MISSING",
-        f"the folder holds no model; looked for {', '.join(_STANDARD)}, predict.py, and any one "
-        f"file ending in {', '.join(_FORMATS)}; there are: {_listing(present)}",
+        f"the folder has no model file; looked for {', '.join(_STANDARD)}, predict.py, and any one "
+        f"file ending in {', '.join(ENDINGS)}; there are: {_listing(present)}",
         "Commit the model as model.skops, model.onnx, model.joblib or model.pkl, or name its "
         f'file in {FILE_NAME}: artifact = "…". A model in another folder is registered with '
         "that folder's path.",

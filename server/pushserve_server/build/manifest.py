@@ -1,4 +1,4 @@
-"""`pushserve.toml`: what a data scientist says about a model where names do not say it."""
+"""Manifest: `pushserve.toml`, what a data scientist says where file names do not say it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from pushserve_runtime.closest_name import did_you_mean
 from pushserve_runtime.signature import MODEL_NAME, DType
 from pushserve_server.errors import DeploymentFailed
 
@@ -50,7 +51,7 @@ class DeclaredField(_Table):
 
 
 class DeclaredSignature(_Table):
-    """The part of the signature that the manifest fixes; the gate checks it."""
+    """The part of the signature that the manifest fixes; the build checks it."""
 
     inputs: Annotated[tuple[DeclaredField, ...] | None, Field(strict=False)] = None
     outputs: Annotated[tuple[DeclaredField, ...] | None, Field(strict=False)] = None
@@ -118,8 +119,9 @@ def _mistakes(error: ValidationError) -> list[str]:
     for item in error.errors(include_url=False, include_input=False)[:_MAX_MISTAKES]:
         where = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            known = ", ".join(_known_keys(item["loc"][:-1]))
-            lines.append(f"{where}: no such key" + (f"; there are {known}" if known else ""))
+            known = _known_keys(item["loc"][:-1])
+            text = f"{where}: no such key" + (f"; there are {', '.join(known)}" if known else "")
+            lines.append(did_you_mean(text, str(item["loc"][-1]), known))
         else:
             lines.append(f"{where}: {item['msg'].removeprefix('Value error, ')}")
     return lines

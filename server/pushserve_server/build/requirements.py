@@ -1,4 +1,4 @@
-"""Whether a `requirements.txt` holds in the server's own environment.
+"""Requirements: whether a `requirements.txt` is met by the server's own environment.
 
 Environments per version come later; until then a model is served by the packages that the
 server has, and a line that they do not meet is refused rather than hoped for.

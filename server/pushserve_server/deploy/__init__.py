@@ -1,1 +1,1 @@
-"""Takes deployments live and keeps the registry in step with the remotes."""
+"""Deploying: takes deployments live and keeps the registry in step with the remotes."""

@@ -1,4 +1,4 @@
-"""From a commit to a bundle: fetch, check, gate, store. Deployments and restoration share it."""
+"""Builder: from a commit to a bundle, for deployments and for bundles that were lost."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SourceLocation:
 
 @dataclass(frozen=True, slots=True)
 class StoredBundle:
-    """A model that passed its gate; its bundle is on disk under `digest`."""
+    """A model that was built; its bundle is on disk under `digest`."""
 
     digest: str
     engine: EngineName
@@ -141,7 +141,7 @@ class Builder:
         cancelled: threading.Event,
         progress: Callable[[str], None],
     ) -> StoredBundle:
-        """Run the gate and store the bundle.
+        """Build the model in the sandbox and store the bundle.
 
         Raises:
             DeploymentFailed: the model did not pass.
@@ -158,7 +158,7 @@ class Builder:
         )
         if built.graph is not None:
             self._check_graph(built, built.graph, cancelled)
-        gated = time.monotonic()
+        finished = time.monotonic()
         spec = {
             **model_spec(found, self._settings),
             "engine": str(built.engine),  # not what was asked for: a restored one asks for this
@@ -168,8 +168,8 @@ class Builder:
         digest = self.bundles.add(files.folder, spec, built.graph)
         timings = {
             **built.report["timings"],
-            "build_total": round(gated - began, 4),
-            "store": round(time.monotonic() - gated, 4),
+            "build_total": round(finished - began, 4),
+            "store": round(time.monotonic() - finished, 4),
         }
         report = {**built.report, "timings": timings, "size_bytes": files.size}
         return StoredBundle(digest, built.engine, built.signature, report)

@@ -1,4 +1,4 @@
-"""Builds bundles that are not on disk again, from the same commits."""
+"""Bundle repair: builds bundles that are not on disk again, from the same commits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RETRY: Final = 60.0
 
 
 class Restorer:
-    """Keeps the bundle of every wanted version on this machine's disk. For one thread."""
+    """Keeps the bundle of every version in use on this machine's disk. For one thread."""
 
     def __init__(self, context: DeployContext) -> None:
         self._context = context
@@ -46,7 +46,7 @@ class Restorer:
             except (PushserveError, DeploymentFailed) as error:
                 self._failed[version.id] = time.monotonic()
                 logger.error(  # noqa: TRY400 (its text says all)
-                    "the bundle of %s v%d cannot be restored: %s",
+                    "the bundle of %s v%d cannot be built again: %s",
                     version.model,
                     version.number,
                     error,
@@ -55,9 +55,9 @@ class Restorer:
 
     def _missing(self) -> list[Version]:
         context = self._context
-        wanted = context.registry.snapshot(context.clock(), context.settings.idle_unload).in_use
+        in_use = context.registry.snapshot(context.clock(), context.settings.idle_unload).in_use
         soon = time.monotonic() - _RETRY
-        digests = context.registry.digests(wanted)
+        digests = context.registry.digests(in_use)
         lost = [i for i, digest in digests.items() if not self._is_there(digest)]
         self._seen &= set(digests.values())
         versions = context.registry.versions_by_id(lost).values()
@@ -77,7 +77,7 @@ class Restorer:
         context, builder = self._context, self._context.builder
         model = context.registry.get_model(version.model)
         location = SourceLocation(model.source, model.path, version.commit)
-        logger.info("restoring the bundle of %s v%d", version.model, version.number)
+        logger.info("building the lost bundle of %s v%d again", version.model, version.number)
         with builder.workplace() as workplace:
             files = builder.fetch(location, workplace, cancelled)
             # The version's row says which engine answers: the new bundle must be for that one.

@@ -1,4 +1,4 @@
-"""The deployer's decisions, apart from carrying them out: pure functions on plain values."""
+"""Decisions of the deployer, apart from carrying them out: pure functions on plain values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The deployer: takes deployments by lease and works on a few of them at a time."""
+"""Deployer: takes deployments by lease and works on a few of them at a time."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from pushserve_server.deploy.builder import Builder
 from pushserve_server.deploy.bundle_repair import Restorer
 from pushserve_server.deploy.lease import DeployContext, Lease
 from pushserve_server.deploy.pipeline import run
+from pushserve_server.domain.clock import utc_now
 from pushserve_server.registry import Registry
 from pushserve_server.sandbox_client import SandboxClient
 from pushserve_server.settings import Settings
@@ -26,11 +27,6 @@ _POLL: Final = 0.25
 _AFTER_TROUBLE: Final = 1.0
 _STOP_PATIENCE: Final = 10.0
 _LOOK_FOR_LOST_BUNDLES: Final = 30.0
-
-
-def utc_now() -> datetime:
-    """Give the time, aware, in UTC."""
-    return datetime.now(UTC)
 
 
 @dataclass(slots=True)
@@ -91,7 +87,7 @@ class Deployer:
                 try:
                     self._turn()
                 except Exception:
-                    logger.exception("the deployer goes on after this")
+                    logger.exception("the deployer's loop failed once; it continues")
                     self._stopped.wait(_AFTER_TROUBLE)
                 if wait(listener, _POLL):
                     for active in self._active:
@@ -135,10 +131,12 @@ class Deployer:
         try:
             context.registry.renew(lease.row.id, context.owner, context.clock(), 0)
         except Exception:
-            logger.exception("the lease of %s runs out by itself", lease.row.name)
+            logger.exception(
+                "the lease of %s could not be given back; it will expire", lease.row.name
+            )
 
     def _look_for_lost_bundles(self) -> None:
-        """At start, when what is wanted has changed, and once in a while."""
+        """At start, when what is in use has changed, and once in a while."""
         if self._restoring is not None and self._restoring.is_alive():
             return
         generation, at = self._context.registry.generation(), time.monotonic()
@@ -152,4 +150,4 @@ class Deployer:
         try:
             self._restorer.restore(self._stopped)
         except Exception:
-            logger.exception("looking for lost bundles failed; it is done again")
+            logger.exception("looking for lost bundles failed; it is tried again later")

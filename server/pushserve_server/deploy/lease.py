@@ -1,4 +1,4 @@
-"""A deployment that this process holds the lease of: its row, and the ways to stop."""
+"""Lease: a deployment that this process holds, its row, and the ways to stop."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Lease:
         self.context.wakeups.wake()
 
     def note(self, message: str) -> None:
-        """Write what goes on, without a new state."""
+        """Write down progress, without a new state."""
         self.context.registry.note(self.row.id, self.context.owner, message, self.now)
 
     def fail(self, error: DeploymentFailed) -> None:

@@ -1,4 +1,4 @@
-"""From a leased deployment to a version on disk: resolve, fetch, check, build."""
+"""Version making: from a leased deployment to a version on disk; resolve, fetch, check, build."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def resolve(lease: Lease) -> str | None:
         _check_reachable(lease, decision.commit)
     elif decision.commit != lease.row.commit:
         if decision.moved:
-            logger.info("%s: its ref has moved on", lease.row.name)
-        message = f"the remote has {decision.commit[:12]}"
+            logger.info("%s: its ref has a newer commit", lease.row.name)
+        message = f"its commit is {decision.commit[:12]}"
         lease.advance(DeploymentState.FETCHING, message, commit=decision.commit)
     return decision.commit
 

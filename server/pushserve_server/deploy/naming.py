@@ -1,4 +1,4 @@
-"""What a model is called where nobody said it."""
+"""Model names: what a model is called where nobody said it."""
 
 from __future__ import annotations
 

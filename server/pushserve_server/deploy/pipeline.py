@@ -1,4 +1,4 @@
-"""Takes one leased deployment as far as it goes, and writes down how it ended."""
+"""Deployment pipeline: takes one deployment as far as it goes, and writes down how it ended."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pushserve_server.build.build_job import Interrupted
 from pushserve_server.deploy.lease import Lease
 from pushserve_server.deploy.make_version import make_version, resolve
 from pushserve_server.deploy.rollout import confirm, go_live
+from pushserve_server.domain.ref_names import short_name
 from pushserve_server.domain.states import DeploymentState
 from pushserve_server.errors import DeploymentFailed, PushserveError, Unavailable
 from pushserve_server.registry import LeaseLost, Superseded
@@ -31,12 +32,12 @@ def run(lease: Lease) -> None:
     try:
         _work(lease)
     except (LeaseLost, Superseded, Cancelled, Interrupted) as end:
-        logger.info("%s: left alone (%s)", name, type(end).__name__)
+        logger.info("%s: work on it ended (%s)", name, type(end).__name__)
     except Unavailable as error:
-        logger.warning("%s: will be taken again: %s", name, error.message)
+        logger.warning("%s: will be started again: %s", name, error.message)
         _give_back(lease)
     except Exception:
-        logger.exception("%s: will be taken again", name)
+        logger.exception("%s: will be started again", name)
     finally:
         lease.context.wakeups.wake()
 
@@ -70,7 +71,8 @@ def _take_live(lease: Lease) -> None:
         # Its deployer died after the ref had moved.
         confirm(lease, context.registry.generation())
         return
-    lease.advance(DeploymentState.FETCHING, "asking the remote where it points")
+    name = short_name(lease.row.ref) or "the commit"
+    lease.advance(DeploymentState.FETCHING, f"asking the repository for {name}")
     commit = resolve(lease)
     if commit is None:
         retired = context.registry.retire(lease.row.id, context.owner, lease.now)

@@ -1,4 +1,4 @@
-"""The reconciler: what an event did not tell, a look at the remotes does.
+"""Reconciler: finds by looking at the remotes what no push event has told.
 
 It looks at refs that were registered, and at nothing else: which branches are served is
 for Register to say.
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from pushserve_server.deploy.deployer import utc_now
+from pushserve_server.domain.clock import utc_now
 from pushserve_server.domain.records import Tracked
 from pushserve_server.errors import DeploymentFailed, PushserveError
 from pushserve_server.registry import Registry
@@ -92,7 +92,7 @@ class Reconciler:
             try:
                 self.reconcile()
             except Exception:
-                logger.exception("reconciling failed; it is done again")
+                logger.exception("reconciling failed; it is tried again later")
             self._stopped.wait(self._settings.reconcile_interval)
 
     def _look_at(self, source: str, folders: list[Tracked]) -> int:

@@ -1,4 +1,4 @@
-"""Puts a deployment on disk: what Register and the reconciler do."""
+"""Register: puts a deployment on disk, for the RPC of that name."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from pushserve_runtime.closest_name import did_you_mean
 from pushserve_server.deploy.register_target import Target, clean_target
 from pushserve_server.domain.records import Deployment, Model
+from pushserve_server.domain.ref_names import full_branch, full_names, short_name
 from pushserve_server.errors import DeploymentFailed, NotFound, Unavailable
 from pushserve_server.registry import Registry
 from pushserve_server.settings import Settings
@@ -127,7 +129,7 @@ def _resolve(registry: Registry, target: Target, remote: RemoteRefs | None) -> _
         return _Resolved(target, *found)
     known = _known_ref(registry, target)
     if not known and remote is None and target.ref:
-        known = target.ref if target.ref.startswith("refs/") else f"refs/heads/{target.ref}"
+        known = full_branch(target.ref)
     return _Resolved(target, known, "") if known else None
 
 
@@ -136,9 +138,7 @@ def _known_ref(registry: Registry, target: Target) -> str:
     wanted = target.ref or _default_ref(registry, target)
     for tracked in registry.tracked():
         if (tracked.source, tracked.path) == (target.source, target.path):
-            for name in (wanted, f"refs/heads/{wanted}", f"refs/tags/{wanted}"):
-                if name in tracked.refs:
-                    return name
+            return next((name for name in full_names(wanted) if name in tracked.refs), "")
     return ""
 
 
@@ -153,10 +153,10 @@ def _nothing_found(target: Target, remote: RemoteRefs | None) -> NotFound | Unav
             f"{target.source} does not answer, so its default branch is not known; name a ref",
             reason="REMOTE_UNREACHABLE",
         )
-    names = [name.removeprefix("refs/heads/") for name in sorted(remote.refs)][:_SHOWN]
-    there = ", ".join(names) or "none"
+    names = [short_name(name) for name in sorted(remote.refs)]
+    there = ", ".join(names[:_SHOWN]) or "none"
     if not target.ref:
         message = f"{target.source} has no default branch; push one, or name a ref ({there})"
         return NotFound("ref", "HEAD", message)
     message = f"{target.source} has no branch or tag {target.ref!r}; there are {there}"
-    return NotFound("ref", target.ref, message)
+    return NotFound("ref", target.ref, did_you_mean(message, short_name(target.ref), names))

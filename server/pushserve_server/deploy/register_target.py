@@ -1,4 +1,4 @@
-"""What a call to register may name, in one clean spelling."""
+"""Register target: what a call to Register may name, checked, in one clean spelling."""
 
 from __future__ import annotations
 

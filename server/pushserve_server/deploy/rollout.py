@@ -1,4 +1,4 @@
-"""From a version on disk to READY: wait for the frontends, move the ref, wait again."""
+"""Rollout: from a version on disk to READY; wait until it is loaded, move the ref, wait again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 from pushserve_server.deploy.decide import FRONTEND_TTL, Loaded, LoadFailed, after_loads, behind
 from pushserve_server.deploy.lease import Lease
 from pushserve_server.domain.records import Version
+from pushserve_server.domain.ref_names import short_name
 from pushserve_server.errors import DeploymentFailed
 
 _POLL: Final = 0.1
@@ -23,7 +24,7 @@ def go_live(lease: Lease, version: Version) -> None:
     Raises:
         DeploymentFailed: LOAD_FAILED or LOAD_TIMEOUT, and the ref is where it was.
     """
-    _wait(lease, lambda: _not_loaded(lease, version), "LOAD_TIMEOUT", "it was not loaded by")
+    _wait(lease, lambda: _not_loaded(lease, version), "LOAD_TIMEOUT", "it was not loaded")
     context = lease.context
     _, generation = context.registry.activate(lease.row.id, context.owner, lease.now)
     context.wakeups.wake()
@@ -41,10 +42,10 @@ def confirm(lease: Lease, generation: int) -> None:
         live = lease.context.registry.live_frontends(lease.now, FRONTEND_TTL)
         return ", ".join(behind(live, generation))
 
-    _wait(lease, look, "SWAP_TIMEOUT", "the ref has moved, and still answering as before are")
+    _wait(lease, look, "SWAP_TIMEOUT", "the ref has moved, but not all traffic")
     registry, row = lease.context.registry, lease.row
     gone = not registry.get_deployment(row.name).commit
-    message = f"{row.ref} is served no more" if gone else "every frontend answers with it"
+    message = f"{short_name(row.ref)} is no longer served" if gone else "all traffic goes to it"
     registry.finish(row.id, lease.context.owner, message, lease.now)
 
 
@@ -56,7 +57,7 @@ def _not_loaded(lease: Lease, version: Version) -> str:
     if isinstance(outcome, LoadFailed):
         raise DeploymentFailed(
             "LOAD_FAILED",
-            f"the model passed its gate and could not be loaded: {outcome.error}",
+            f"the model passed its checks and could not be loaded: {outcome.error}",
             _AGAIN,
         )
     return "" if isinstance(outcome, Loaded) else ", ".join(outcome.missing)
@@ -68,5 +69,6 @@ def _wait(lease: Lease, look: Callable[[], str], reason: str, what: str) -> None
     deadline = time.monotonic() + timeout
     while missing := look():
         if time.monotonic() > deadline:
-            raise DeploymentFailed(reason, f"{what} {missing} within {timeout:g} s", _AGAIN)
+            text = f"{what} within {timeout:g} s; waiting for {missing}"
+            raise DeploymentFailed(reason, text, _AGAIN)
         lease.pause(_POLL)

@@ -1,1 +1,1 @@
-"""The words of pushserve as plain types. Imports nothing of ours but the signature."""
+"""Domain: records, states and rules as plain types, without database or gRPC."""

@@ -1,4 +1,4 @@
-"""Loading rules: which versions are loaded, by whom, and which make room for others.
+"""Loading rules: which versions are loaded, by whom, and which are unloaded for others.
 
 | who needs a version       | where that stands                      | graphs            | workers |
 |---------------------------|----------------------------------------|-------------------|---------|
@@ -33,7 +33,7 @@ class PreloadRule:
 
 
 def preloads(models: Iterable[ModelRoutes], rule: PreloadRule) -> list[int]:
-    """Give the ids of what the default refs of the first models lead to, at most `limit`.
+    """Give the ids of what the default refs of the first models point to, at most `limit`.
 
     Models that an earlier pattern names come before those of a later one.
     """
@@ -72,7 +72,7 @@ class Use:
 
 
 def evictions(uses: Iterable[Use], limit: int) -> list[int]:
-    """Choose whom to unload so that the rest takes at most `limit` bytes.
+    """Choose which to unload so that the rest takes at most `limit` bytes.
 
     Those not called for the longest time go first, and those with calls in flight only
     when nothing else is left. The one that was called last stays, whatever it takes:

@@ -1,4 +1,4 @@
-"""What the registry holds, as values. Times are aware UTC datetimes."""
+"""Records: what the registry holds, as values. Times are aware UTC datetimes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Trust(enum.StrEnum):
     """How far the operator trusts a source."""
 
     DATA = "data"
-    """Formats that hold no code: skops with trusted types, ONNX."""
+    """Formats that run no code when they are loaded (`pushserve_runtime.job_spec.SAFE_FORMATS`)."""
     CODE = "code"
-    """Also pickle, joblib and `predict.py`."""
+    """Every format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where one ref of one model leads: the id of the version that answers."""
+    """Where one ref of one model points: the id of the version that answers."""
 
     ref: str
     version_id: int
@@ -148,7 +148,7 @@ class Snapshot:
     """What frontends and the supervisor serve by, read in one transaction.
 
     Versions stand here by their ids; they never change, so their rows are read once
-    (`Registry.versions_by_id`). `referenced` are those that a ref or a pin leads to: a call
+    (`Registry.versions_by_id`). `referenced` are those that a ref or a pin points to: a call
     may come for them at any time. `deploying` are those of deployments in LOADING or
     ACTIVATING, which every frontend loads. `kept_alive` are those that calls needed lately:
     workers run for them. `generation` grows with every change that matters here.

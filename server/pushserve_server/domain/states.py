@@ -1,4 +1,4 @@
-"""The life of a deployment."""
+"""Deployment states: how far a deployment has come, and which state may follow which."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Composition roots: each module here is one process of the server."""
+"""Processes: each module here makes the objects of one process and starts it."""

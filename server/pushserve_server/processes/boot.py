@@ -1,22 +1,23 @@
-"""How the supervisor tells a child process what it is.
+"""Boot: what the supervisor tells a child process about itself.
 
-The child reads one object from its standard input: settings with their secrets, which so
+The child reads one line of JSON from its standard input: settings with their secrets, which so
 stand neither in an environment nor on a command line. The pipe stays open; its end means
 that the supervisor is gone, and the child stops.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-import pickle
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pushserve_server.settings import Settings
 
@@ -41,10 +42,33 @@ class Boot:
         """Its name among all processes that share the registry."""
         return f"{self.replica}-{self.name}"
 
+    def to_json(self) -> dict[str, Any]:
+        """Give plain JSON values."""
+        return {
+            "name": self.name,
+            "replica": self.replica,
+            "run_dir": str(self.run_dir),
+            "port": self.port,
+            "settings": self.settings.to_json(),
+            "transport": self.transport,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Boot:
+        """Build it from what `to_json` gave."""
+        return cls(
+            data["name"],
+            data["replica"],
+            Path(data["run_dir"]),
+            data["port"],
+            Settings.from_json(data["settings"]),
+            data["transport"],
+        )
+
 
 def read_boot() -> Boot:
     """Read it from standard input and set up logging."""
-    boot: Boot = pickle.load(sys.stdin.buffer)  # noqa: S301 (the supervisor wrote it)
+    boot = Boot.from_json(json.loads(sys.stdin.buffer.readline()))
     set_up_logging(boot.settings, boot.name)
     return boot
 
@@ -59,7 +83,7 @@ def start(module: str, boot: Boot) -> subprocess.Popen[bytes]:
         env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"},
     )
     assert process.stdin is not None  # noqa: S101 (a pipe was asked for)
-    pickle.dump(boot, process.stdin)
+    process.stdin.write(json.dumps(boot.to_json()).encode() + b"\n")
     process.stdin.flush()
     return process
 

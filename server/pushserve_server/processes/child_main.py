@@ -1,4 +1,4 @@
-"""What the supervisor starts: `python -m pushserve_server.processes.child_main MODULE`.
+"""Child process: `python -m pushserve_server.processes.child_main MODULE`.
 
 The module is imported after the settings are known, and its `main` gets them.
 """

@@ -1,4 +1,4 @@
-"""The deployer process: takes deployments live, and looks at every source's refs on a timer."""
+"""Deployer process: takes deployments live, and looks at every source's refs on a timer."""
 
 from __future__ import annotations
 

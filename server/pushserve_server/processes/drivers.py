@@ -1,4 +1,4 @@
-"""Which database drivers a process leaves out."""
+"""Database drivers: which of them a process leaves out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One frontend: answers gRPC on the shared port."""
+"""Frontend process: answers gRPC on the shared port."""
 
 from __future__ import annotations
 

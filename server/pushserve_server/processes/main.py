@@ -1,4 +1,4 @@
-"""The server as a process of its own, which `pushserve serve` becomes by exec.
+"""Server process: what `pushserve serve` becomes by exec.
 
 So the supervisor does not hold on to what only a command line and the reading of the
 configuration need. The settings come with it in a file without a name, since they may hold
@@ -7,8 +7,8 @@ secrets.
 
 from __future__ import annotations
 
+import json
 import os
-import pickle
 import sys
 from typing import NoReturn
 
@@ -19,7 +19,7 @@ from pushserve_server.settings import ConfigError, Settings
 def become_server(settings: Settings) -> NoReturn:
     """Replace this process by the server's."""
     file = os.memfd_create("settings", 0)
-    os.write(file, pickle.dumps(settings))
+    os.write(file, json.dumps(settings.to_json()).encode())
     os.lseek(file, 0, os.SEEK_SET)
     os.execv(sys.executable, [sys.executable, "-m", __name__, str(file)])  # noqa: S606
 
@@ -27,7 +27,7 @@ def become_server(settings: Settings) -> NoReturn:
 def main() -> int:
     """Run a server until it is told to stop; give the exit code."""
     with open(int(sys.argv[1]), "rb") as file:  # noqa: PTH123 (a descriptor)
-        settings: Settings = pickle.load(file)  # noqa: S301 (`become_server` wrote it)
+        settings = Settings.from_json(json.load(file))
     leave_out_unused(settings.database)
     from pushserve_server.processes.supervisor import serve  # noqa: PLC0415 (needs settings)
 

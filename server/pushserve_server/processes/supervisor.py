@@ -1,4 +1,4 @@
-"""The supervisor: starts the server's processes, starts them again, and stops them in order."""
+"""Supervisor: starts the server's processes, starts them again, and stops them in order."""
 
 from __future__ import annotations
 
@@ -118,12 +118,12 @@ class Supervisor:
 
     def run(self) -> None:
         """Keep everything running until `stop`, then drain."""
-        with self._wakeups.listening("supervisor") as hint:
+        with self._wakeups.listening("supervisor") as wakeup:
             self._changes.start()
             try:
                 while not self._stopping:
                     self._step()
-                    wait(hint, _TICK)
+                    wait(wakeup, _TICK)
             finally:
                 self._changes.stop()
                 self._drain()
@@ -161,7 +161,7 @@ class Supervisor:
                 raise Unavailable(f"the zygote was not ready within {_ZYGOTE_PATIENCE:g} s")
 
     def _drain(self) -> None:
-        logger.info("stopping: calls in flight may end")
+        logger.info("stopping: calls in flight are finished first")
         patience = self._settings.drain_timeout + _STOP_MARGIN
         children = (*self._frontends, self._deployer)
         for child in children:

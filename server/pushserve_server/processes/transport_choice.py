@@ -1,4 +1,4 @@
-"""The choice of a transport: gRPC's core where its binding works, else grpc.aio.
+"""Transport choice: gRPC's core where its binding works, else grpc.aio.
 
 The core's Python binding is no stable interface. A trial call in a process of its own says whether
 this grpcio's does what the core transport needs; the verdict is kept for this very build of it.
@@ -79,7 +79,7 @@ def _remember(path: Path, build: dict[str, Any], problem: str) -> None:
 
 def _try_core() -> str:
     """Make a call by the core transport in another process; say what went wrong, or ""."""
-    command = [sys.executable, "-m", "pushserve_server.api.transport.probe"]
+    command = [sys.executable, "-m", "pushserve_server.api.transport_probe"]
     try:
         done = subprocess.run(command, capture_output=True, timeout=_PROBE_TIMEOUT, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

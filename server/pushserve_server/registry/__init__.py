@@ -1,4 +1,4 @@
-"""The registry on SQLite or PostgreSQL: sources, models, versions, refs, deployments.
+"""Registry on SQLite or PostgreSQL: sources, models, versions, refs, deployments.
 
 It gives and takes the records of `pushserve_server.domain`; rows stay inside.
 """

@@ -1,4 +1,4 @@
-"""Versions, and the moves of refs to them."""
+"""Activation: adding versions, and moving refs to them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 
 from pushserve_runtime.signature import Signature
 from pushserve_server.domain.records import Deployment, EngineName, Failure, Version
+from pushserve_server.domain.ref_names import full_branch, short_name
 from pushserve_server.domain.states import DeploymentState
 from pushserve_server.errors import AlreadyExists, NotFound, NotPossibleNow
 from pushserve_server.registry.database import RegistryDatabase
 from pushserve_server.registry.history import change, change_to_failed, supersede
 from pushserve_server.registry.leasing import Superseded, owned
 from pushserve_server.registry.lookups import built_row, model_of_folder
-from pushserve_server.registry.row_records import deployment_from_row, full_branch, version_from_row
+from pushserve_server.registry.row_records import deployment_from_row, version_from_row
 from pushserve_server.registry.serving import touch_keep_alive
 from pushserve_server.registry.tables import DeploymentRow, ModelRow, RefRow, Tables, VersionRow
 
@@ -66,7 +67,7 @@ class Activation:
                 report=json.dumps(report),
                 created_at=now,
             )
-            message = f"version {row.number} is on disk; every frontend loads it"
+            message = f"version {row.number} is on disk; loading it"
             change(
                 self._store,
                 deployment,
@@ -127,8 +128,10 @@ class Activation:
         version = self._store.tables.versions.get_or_none(id=row.version_id)
         if version is None:
             raise ValueError(f"{row.name} has no version to activate")
-        target = row.ref or "its commit"
-        message = f"{target} leads to version {row.version}; every frontend swaps"
+        message = f"version {row.version} is loaded; it is called by its number or commit"
+        if row.ref:
+            name = short_name(row.ref)
+            message = f"{name} now points to version {row.version}; switching traffic to it"
         change(self._store, row, DeploymentState.ACTIVATING, message, now)
         if row.ref:
             _set_ref(self._store.tables, row, version, now)
@@ -157,7 +160,7 @@ class Activation:
             touch_keep_alive(tables, version.id, now, by_ref=bool(row.ref))
 
     def retire(self, deployment_id: int, owner: str, now: datetime) -> Deployment:
-        """Serve a ref that is gone from the remote no more.
+        """Stop serving a ref that is gone from the remote.
 
         The deployment is then ACTIVATING, until every frontend has dropped the ref. A pinned
         ref stays, and it is READY. A ref that was never served makes it fail.
@@ -171,22 +174,26 @@ class Activation:
             if served is None:
                 change_to_failed(self._store, row, _ref_not_found(row), now)
             elif served.pinned_id is not None:
-                message = f"{row.ref} is gone from the remote; it is pinned, so it stays"
+                message = f"{_gone(row)}; it is pinned, so it is still served"
                 change(self._store, row, DeploymentState.READY, message, now, commit="")
             else:
                 served.delete_instance()
-                message = f"{row.ref} is gone from the remote; every frontend drops it"
+                message = f"{_gone(row)}; ending its traffic"
                 change(self._store, row, DeploymentState.ACTIVATING, message, now, commit="")
                 self._store.bump()
             return deployment_from_row(row)
+
+
+def _gone(row: DeploymentRow) -> str:
+    return f"{short_name(row.ref)} no longer exists in the repository"
 
 
 def _ref_not_found(row: DeploymentRow) -> Failure:
     return Failure(
         reason="REF_NOT_FOUND",
         step=DeploymentState(row.state),
-        message=f"the remote has no {row.ref}",
-        fix="push that branch or tag, or register one that exists",
+        message=f"the repository has no branch or tag {short_name(row.ref)!r}",
+        fix="Push that branch or tag, or register one that exists.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The database behind the registry: SQLite or PostgreSQL, chosen by URL.
+"""Database: SQLite or PostgreSQL, chosen by URL, and the three kinds of transaction.
 
 Three kinds of transaction are all there is. `reading` sees one state of the whole
 database. `writing` has no other writer beside it (IMMEDIATE on SQLite, an advisory lock

@@ -1,4 +1,4 @@
-"""Putting deployments on disk, and reading them."""
+"""Deployments: putting them on disk, and reading them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import secrets
 from datetime import datetime
 
 from pushserve_server.domain.records import Deployment
+from pushserve_server.domain.ref_names import full_branch, full_names
 from pushserve_server.domain.states import DeploymentState
 from pushserve_server.errors import AlreadyExists, NotFound, NotPossibleNow
 from pushserve_server.registry.database import RegistryDatabase
 from pushserve_server.registry.history import supersede_older
-from pushserve_server.registry.lookups import model_of_folder, ref_names
-from pushserve_server.registry.row_records import deployment_from_row, full_branch
+from pushserve_server.registry.lookups import model_of_folder
+from pushserve_server.registry.row_records import deployment_from_row
 from pushserve_server.registry.tables import DeploymentRow, Tables
 
 
@@ -115,7 +116,7 @@ class Deployments:
             if model:
                 query = query.where(deployments.model == model)
             if ref:
-                query = query.where(deployments.ref.in_(ref_names(ref)))
+                query = query.where(deployments.ref.in_(full_names(ref)))
             if state is not None:
                 query = query.where(deployments.state == state.value)
             if before is not None:

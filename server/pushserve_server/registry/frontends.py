@@ -1,4 +1,4 @@
-"""Which frontends live, what they have loaded, and by which generation they serve."""
+"""Frontends: which are alive, what they have loaded, and by which generation they serve."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Frontends:
             self._store.tell()
 
     def forget_load(self, frontend_id: str, version_ids: Iterable[int]) -> None:
-        """Say that a frontend holds these versions no more."""
+        """Say that a frontend no longer has these versions."""
         with self._store.claiming() as tables:
             loads = tables.loads
             loads.delete().where(

@@ -1,4 +1,4 @@
-"""Changing a deployment's row and writing down that it changed; inside a transaction."""
+"""Deployment history: changing a row and writing down that it changed; in a transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deployments as leased rows: one owner at a time, taken again when the owner is silent."""
+"""Leasing: a deployment has one owner at a time; it is given away when the owner is silent."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Leases:
                 return None
             state = DeploymentState(row.state)
             if state not in (DeploymentState.QUEUED, DeploymentState.ACTIVATING):
-                message = f"taken again: its deployer was silent in {state}"
+                message = f"started again: the deployer stopped answering while {state.lower()}"
                 change(self._store, row, DeploymentState.QUEUED, message, now)
             row.owner = owner
             row.lease_until = now + timedelta(seconds=seconds)
@@ -78,7 +78,7 @@ class Leases:
         commit: str | None = None,
         model: str | None = None,
     ) -> Deployment:
-        """Say that the deployment has come to `state`, or goes on in it, as `message` tells.
+        """Say that the deployment has come to `state`, or makes progress in it, as `message` tells.
 
         A `commit` other than the row's makes it forget the version that it had. LOADING
         without `Activation.add_version` takes the version that the commit was built to.

@@ -1,4 +1,4 @@
-"""Finding models, refs and versions by what a caller names; inside a transaction."""
+"""Lookups: models, refs and versions by what a caller names; in a transaction."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from typing import Final
 
 from peewee import JOIN
 
+from pushserve_runtime.closest_name import did_you_mean
 from pushserve_server.domain.records import Ref
+from pushserve_server.domain.ref_names import full_names, short_name
 from pushserve_server.errors import BadInput, NotFound, Violation
 from pushserve_server.registry.row_records import default_ref
 from pushserve_server.registry.tables import ModelRow, RefRow, Tables, VersionRow, tuples
 
 _SHA_PREFIX: Final = re.compile(r"[0-9a-f]{7,64}")
+_COMPARED: Final = 10_000
+"""Names among which a close one is looked for."""
 _LISTED: Final = 20
 """Names in a message about what there is; more are only counted."""
 
@@ -27,7 +31,10 @@ def model_row(tables: Tables, name: str) -> ModelRow:
     """
     row: ModelRow | None = tables.models.get_or_none(tables.models.name == name)
     if row is None:
-        raise NotFound("model", name, f"no model is called {name!r}; List shows the models")
+        models = tables.models
+        known = (name for (name,) in tuples(models.select(models.name).limit(_COMPARED)))
+        text = did_you_mean(f"there is no model {name!r}; List shows the models", name, known)
+        raise NotFound("model", name, text)
     return row
 
 
@@ -95,22 +102,19 @@ def ref_row(tables: Tables, model: ModelRow, ref: str) -> RefRow:
     rows = {
         row.name: row for row in refs.select().where(refs.model_id == model.id).order_by(refs.id)
     }
-    wanted = ref_names(ref) if ref else (default_ref_of(tables, model, list(rows)),)
+    wanted = full_names(ref) if ref else (default_ref_of(tables, model, list(rows)),)
     for name in wanted:
         if name in rows:
             return rows[name]
     if not rows:
         text = f"no ref of {model.name!r} is served; name a version or a commit, or push a branch"
     elif ref:
-        text = f"{model.name!r} has no ref {ref!r}; it has {listed(rows)}"
+        known = [short_name(name) for name in rows]
+        text = f"{model.name!r} has no ref {ref!r}; it has {listed(known)}"
+        text = did_you_mean(text, short_name(ref), known)
     else:
-        text = f"{model.name!r} has no default ref; it has {listed(rows)}"
+        text = f"{model.name!r} has no default ref; it has {listed(map(short_name, rows))}"
     raise NotFound("ref", ref, text)
-
-
-def ref_names(ref: str) -> tuple[str, ...]:
-    """Give the full names that `ref` may stand for, best first."""
-    return (ref,) if ref.startswith("refs/") else (f"refs/heads/{ref}", f"refs/tags/{ref}")
 
 
 def version_row(

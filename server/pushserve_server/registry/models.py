@@ -1,4 +1,4 @@
-"""Reading models, refs and versions."""
+"""Models: reading them, their refs and versions."""
 
 from __future__ import annotations
 

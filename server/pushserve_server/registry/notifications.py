@@ -1,6 +1,6 @@
-"""Hears at once of what other servers change in a shared registry, where the database tells.
+"""Notifications: changes that other servers made in a shared registry, heard at once.
 
-PostgreSQL does, by NOTIFY. With SQLite every process is of this machine, and hints reach it.
+PostgreSQL does, by NOTIFY. With SQLite every process is of this machine, and is woken there.
 What is not heard, because the connection is lost or slow, costs a poll.
 """
 
@@ -48,7 +48,9 @@ class ChangeListener:
                 self._listen()
             except psycopg.Error:
                 # The error's text may show the address; that it is down, others say as well.
-                logger.warning("changes of other servers are noticed by polling alone just now")
+                logger.warning(
+                    "other servers' changes are noticed by polling until the connection is back"
+                )
                 self._stopped.wait(_AGAIN)
 
     def _listen(self) -> None:

@@ -1,4 +1,4 @@
-"""What people do to refs and models: Pin, Unpin, Delete."""
+"""Pinning: what people do to refs and models by Pin, Unpin and Delete."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Pinning:
         registering the same commit again makes a new one.
 
         Returns:
-            The full names of the refs that are served no more.
+            The full names of the refs that are no longer served.
 
         Raises:
             NotFound: there is no such model or ref.
@@ -93,7 +93,7 @@ class Pinning:
         underway = deployments.select().where(which, deployments.state.in_(OPEN))
         for row in self._store.locked(underway):
             step = DeploymentState(row.state)
-            failure = Failure("DELETED", step, message, "register it again to have it served")
+            failure = Failure("DELETED", step, message, "Register it again to have it served.")
             change_to_failed(self._store, row, failure, now)
         deployments.update(forgotten=True).where(which).execute()
 

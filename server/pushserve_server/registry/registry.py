@@ -1,4 +1,4 @@
-"""The registry: the only state there is, behind one object."""
+"""Registry: the only state there is, behind one object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From rows to records, and how a default ref is chosen."""
+"""Row records: from rows to records, and how a default ref is chosen."""
 
 from __future__ import annotations
 
@@ -62,11 +62,6 @@ def _failure_from_row(row: DeploymentRow) -> Failure | None:
         message=row.failure_message,
         fix=row.failure_fix,
     )
-
-
-def full_branch(name: str) -> str:
-    """Give the full ref of a branch's name; an empty or full one stays."""
-    return name if not name or name.startswith("refs/") else f"refs/heads/{name}"
 
 
 def default_ref(names: Sequence[str], branch: str, hint: str) -> str:

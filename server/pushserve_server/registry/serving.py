@@ -1,4 +1,4 @@
-"""What whoever serves reads: the counter, the snapshot, the versions, the keep-alive requests."""
+"""Serving state: the counter, the snapshot, versions and keep-alive requests."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class ServingState:
     ) -> None:
         """Note that calls need some versions. Those deleted meanwhile are passed over.
 
-        One `by_ref` counts while a ref or a pin leads to its version, however old it is.
+        One `by_ref` counts while a ref or a pin points to its version, however old it is.
         """
         with self._store.writing() as tables:
             versions = tables.versions
@@ -97,12 +97,12 @@ class ServingState:
     ) -> int:
         """Delete the keep-alive requests that are older than `idle_seconds`; give how many.
 
-        Those by a ref that still leads to their version stay, but for `all_refs`.
+        Those by a ref that still points to their version stay, but for `all_refs`.
         """
         keep_alives = self._store.tables.keep_alives
         old = keep_alives.called_at <= now - timedelta(seconds=idle_seconds)
         if not all_refs:
-            old &= ~keep_alives.by_ref | ~_led_to(self._store.tables)
+            old &= ~keep_alives.by_ref | ~_pointed_to(self._store.tables)
         with self._store.reading():
             # A look that takes no lock, as most find nothing.
             if not keep_alives.select().where(old).exists():
@@ -133,8 +133,8 @@ def touch_keep_alive(
 def _routes(tables: Tables) -> list[ModelRoutes]:
     models, sources, refs = tables.models, tables.sources, tables.refs
     routes: dict[int, list[Route]] = defaultdict(list)
-    leading = refs.select(refs.model_id, refs.name, refs.version_id, refs.pinned_id)
-    for model_id, name, built, pinned in tuples(leading.order_by(refs.id)):
+    pointing = refs.select(refs.model_id, refs.name, refs.version_id, refs.pinned_id)
+    for model_id, name, built, pinned in tuples(pointing.order_by(refs.id)):
         routes[model_id].append(Route(name, pinned or built))
     query = (
         models.select(models.id, models.name, sources.default_branch, models.default_ref)
@@ -152,7 +152,7 @@ def _routes(tables: Tables) -> list[ModelRoutes]:
 
 
 def _referenced(tables: Tables) -> set[int]:
-    """Give the versions that a ref or a pin leads to.
+    """Give the versions that a ref or a pin points to.
 
     The version under a pin is among them, so that Unpin answers at once.
     """
@@ -176,10 +176,10 @@ def _kept_alive(tables: Tables, referenced: Container[int]) -> set[int]:
     return {i for i, by_ref in tuples(query) if not by_ref or i in referenced}
 
 
-def _led_to(tables: Tables) -> Any:
-    """The condition that some ref or pin leads to a keep-alive request's version."""
+def _pointed_to(tables: Tables) -> Any:
+    """The condition that some ref or pin points to a keep-alive request's version."""
     refs, keep_alives = tables.refs, tables.keep_alives
-    leading = (refs.version_id == keep_alives.version_id) | (
+    pointing = (refs.version_id == keep_alives.version_id) | (
         refs.pinned_id == keep_alives.version_id
     )
-    return fn.EXISTS(refs.select(refs.id).where(leading))
+    return fn.EXISTS(refs.select(refs.id).where(pointing))

@@ -1,4 +1,4 @@
-"""The tables as Peewee sees them, bound to one database for each `Database`.
+"""Tables as Peewee sees them, bound to one database for each `Database`.
 
 The schema itself, with its keys, indexes and constraints, is made by `migrations/`. Here
 keys to other tables are plain numbers: what leaves this package are records, never rows.
@@ -156,7 +156,7 @@ class LoadRow(Model):
 
 
 class KeepAliveRow(Model):
-    """That calls need a version, and when the last one came; `by_ref`: only while one leads."""
+    """That calls need a version, and when the last one came; `by_ref`: while a ref points to it."""
 
     version_id = IntegerField(primary_key=True)
     called_at = TimeField()

@@ -1,4 +1,4 @@
-"""What the reconciler compares with the remotes; inside a transaction."""
+"""Tracking: the refs that the reconciler compares with the remotes; in a transaction."""
 
 from __future__ import annotations
 
@@ -57,18 +57,18 @@ def _registered(tables: Tables) -> Iterator[_Seen]:
         .where(deployments.ref != "", ~deployments.forgotten)
         .group_by(deployments.source, deployments.path, deployments.ref)
     )
-    following = _planner(tables)
+    unpinned = _unpinned(tables)
     for row in deployments.select().where(deployments.id.in_(newest)):
         if row.failure_reason == "REF_NOT_FOUND":
             continue
         retired = row.state == DeploymentState.READY and not row.commit
-        if retired and (row.source, row.path, row.ref) in following:
+        if retired and (row.source, row.path, row.ref) in unpinned:
             # It was pinned then and follows Git again, so it is still to be retired.
             continue
         yield _Seen(row.source, row.path, row.model, row.ref, row.commit)
 
 
-def _planner(tables: Tables) -> set[tuple[str, str, str]]:
+def _unpinned(tables: Tables) -> set[tuple[str, str, str]]:
     """Give (source, path, ref) of the refs that no pin holds."""
     refs, models, sources = tables.refs, tables.models, tables.sources
     query = (

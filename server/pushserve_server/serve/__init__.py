@@ -1,1 +1,1 @@
-"""Serving: decoded inputs, engines, and the catalogue that a frontend serves from."""
+"""Serving without gRPC: decoded inputs, engines, and the models that a frontend serves."""

@@ -1,4 +1,4 @@
-"""The registry as a frontend sees it: awaited, on threads, under the frontend's name."""
+"""Async registry: the registry awaited, on threads, under the frontend's name."""
 
 from __future__ import annotations
 

@@ -1,7 +1,11 @@
-"""Refuses calls that would wait too long for those before them.
+"""Wait limit: refuses calls that would wait too long for those before them.
 
 A version's calls in flight, divided by how many of them end in a second, is how long the next
 one will take (Little's law), whether they run one by one or in batches.
+
+This is one of two limits that refuse calls. `max_wait` is for the queue of one version, so that a
+slow model does not keep its callers waiting; `max_concurrent` is for all requests that one frontend
+holds. docs/errors.md has all limits, and which calls they are for.
 """
 
 from __future__ import annotations

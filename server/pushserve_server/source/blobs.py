@@ -1,4 +1,4 @@
-"""Files from what `git cat-file --batch` writes."""
+"""Blobs: files from what `git cat-file --batch` writes."""
 
 from __future__ import annotations
 

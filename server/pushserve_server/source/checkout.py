@@ -1,4 +1,4 @@
-"""Writing a model's folder for the sandbox: regular files, nothing else."""
+"""Checkout: a model's folder written for the sandbox; regular files, nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running git: a clean environment, bounded, stoppable, and gone when it returns."""
+"""Git command: in a clean environment, bounded, stoppable, and gone when it returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What git's error output means for the caller."""
+"""Git failures: what git's error output means for the caller."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _deployment_failed(reason: str, where: str, gist: str) -> DeploymentFailed:
     match reason:
         case "COMMIT_NOT_FOUND":
             fix = "Push the commit to a branch or tag of that repository, then register again."
-            return DeploymentFailed(reason, f"{where} does not hold the commit", fix)
+            return DeploymentFailed(reason, f"{where} does not have the commit", fix)
         case "REPOSITORY_TOO_LARGE":
             fix = (
                 "Take large files that the model does not need out of the commit, or put the model "

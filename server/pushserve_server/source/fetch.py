@@ -1,4 +1,4 @@
-"""Bringing one commit here, and asking whether a branch or tag reaches it."""
+"""Fetching one commit, and asking whether a branch or tag reaches it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Local bare repositories that hold what was fetched, one folder for each remote.
+"""Mirrors: local bare repositories that hold what was fetched, one folder for each remote.
 
     <cache>/<key>.lock      held by whoever fetches, in any process
     <cache>/<key>/<number>  a bare repository; the highest number is the one in use

@@ -1,4 +1,4 @@
-"""Which names of folders and files are taken."""
+"""File names: which names of folders and files are accepted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def folder_prefix(folder: str) -> str:
     if problem := _problem(folder):
         right = 'a folder of the repository is written "models/iris", its root ""'
         raise BadInput(
-            f"{shown(folder)!r} is no folder of a repository: {problem}; {right}",
+            f"{shown(folder)!r} is not a folder of a repository: {problem}; {right}",
             [Violation("path", right)],
         )
     return f"{folder}/"

@@ -1,4 +1,4 @@
-"""Why a folder's files are refused, with what the data scientist is to do."""
+"""Refusals: why a folder's files are refused, with what the data scientist is to do."""
 
 from __future__ import annotations
 
@@ -78,6 +78,6 @@ def folder_not_found(folder: str, instead: list[str]) -> DeploymentFailed:
     exist = ", ".join(instead) or "none"
     return DeploymentFailed(
         "FOLDER_NOT_FOUND",
-        f"the commit holds no files in {folder or 'its root'!r}",
+        f"the commit has no files in {folder or 'its root'!r}",
         f"Register a folder that holds the model's files (there are: {exist}), or push one.",
     )

@@ -1,4 +1,4 @@
-"""Where a remote's branches and tags point."""
+"""Remote refs: where a remote's branches and tags point."""
 
 from __future__ import annotations
 

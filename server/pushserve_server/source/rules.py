@@ -1,4 +1,4 @@
-"""Which sources the operator allows."""
+"""Source rules: which sources the operator allows, and with which trust."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of one commit, read from a mirror without a checkout."""
+"""Tree: the files of one commit, read from a mirror without a checkout."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The worker processes of one server: planned, started, counted, restarted."""
+"""Workers: the worker processes of one server, planned, started, measured, restarted."""

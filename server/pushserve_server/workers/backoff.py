@@ -1,4 +1,4 @@
-"""When to start a process that ended again."""
+"""Back-off: when to start a process that ended again."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
-"""Which workers a server runs: what the registry asks for, within the operator's memory."""
+"""Worker planner: which workers a server runs, within the operator's memory."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
+from pushserve_server.domain.clock import utc_now
 from pushserve_server.domain.loading_rules import PreloadRule, Use, evictions, preloads
 from pushserve_server.domain.records import EngineName, Snapshot, Version
 from pushserve_server.registry import Registry
-from pushserve_server.registry.tables import EPOCH
 from pushserve_server.settings import Settings
 from pushserve_server.workers.pool import SlotChanges, Workers, slot_changes
 from pushserve_server.workers.process_memory import Footprints
@@ -25,7 +25,7 @@ def within(
     limit: int,
     size: Callable[[int], int],
 ) -> SlotChanges:
-    """Leave out of a plan the slots for which there is no room until others have closed.
+    """Leave out of a plan the slots for which there is no memory until others have closed.
 
     `taken` is what those that run take, in bytes. One of `fixed`, and the only one there
     is, is opened all the same.
@@ -58,10 +58,10 @@ class WorkerPlanner:
         now = time.monotonic()
         if now - self._looked_for_idle > _IDLE_LOOK:
             self._looked_for_idle = now
-            self._registry.expire_keep_alives(datetime.now(UTC), self._settings.idle_unload)
+            self._registry.expire_keep_alives(utc_now(), self._settings.idle_unload)
         changed = self._read()
         if self._footprints.measure(self._workers.pids, now) or changed:
-            self._make_room()
+            self._free_memory()
         waiting = self._worker_ids() ^ self._workers.slots
         if changed or waiting:
             self._carry_out()
@@ -70,11 +70,11 @@ class WorkerPlanner:
         return {i for i, version in self._to_run.items() if version.engine is EngineName.WORKER}
 
     def _read(self) -> bool:
-        """Read what is wanted, where that has changed; say whether it has."""
+        """Read what is to run, where that has changed; say whether it has."""
         before = self._snapshot
         if before is not None and self._registry.generation() == before.generation:
             return False
-        moment, idle = datetime.now(UTC), self._settings.idle_unload
+        moment, idle = utc_now(), self._settings.idle_unload
         if before is None:
             self._registry.expire_keep_alives(moment, idle, all_refs=True)
             self._keep_preloads(self._registry.snapshot(moment, idle), moment)
@@ -99,7 +99,7 @@ class WorkerPlanner:
         if new[: max(free, 0)]:
             self._registry.keep_alive(new[:free], now, by_ref=True)
 
-    def _make_room(self) -> None:
+    def _free_memory(self) -> None:
         """Withdraw the requests for which there is no memory; frontends then let them go."""
         fixed = self._snapshot.deploying if self._snapshot else frozenset()
         ids = self._worker_ids()
@@ -107,8 +107,8 @@ class WorkerPlanner:
         limit = self._settings.worker_memory
         if sum(sizes.values()) <= limit:
             return
-        called = self._registry.keep_alives()
-        uses = (Use(i, sizes[i], (called.get(i, EPOCH)).timestamp(), fixed=i in fixed) for i in ids)
+        called = {i: at.timestamp() for i, at in self._registry.keep_alives().items()}
+        uses = (Use(i, sizes[i], called.get(i, 0.0), fixed=i in fixed) for i in ids)
         gone = evictions(uses, limit)
         if gone:
             self._registry.withdraw_keep_alives(gone)

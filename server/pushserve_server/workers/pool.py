@@ -1,4 +1,4 @@
-"""The workers of one server: which to run is planned, then carried out.
+"""Worker pool: the workers of one server; which to run is planned, then carried out.
 
 The supervisor owns each version's listening socket, so that frontends can connect, and
 wait, while a worker starts or starts again.
@@ -39,7 +39,7 @@ class SlotChanges:
 def slot_changes(
     wanted: Mapping[int, Version], loaded: Collection[int], slots: Collection[int]
 ) -> SlotChanges:
-    """Decide: a worker runs while its version is wanted or a frontend still has it loaded."""
+    """Decide: a worker runs while its version is to run or a frontend still has it loaded."""
     needed = {i for i, version in wanted.items() if version.engine is EngineName.WORKER}
     return SlotChanges(
         open=tuple(sorted(needed - set(slots))),
@@ -129,7 +129,10 @@ class Workers:
             slot.lacks_bundle = isinstance(error, BundleBroken)
             slot.backoff.ended(now, now)
             logger.warning(
-                "no worker for %s v%d yet: %s", slot.version.model, slot.version.number, error
+                "the worker of %s v%d cannot be started yet: %s",
+                slot.version.model,
+                slot.version.number,
+                error,
             )
 
     def _start_job(self, slot: _Slot, bundle: Bundle) -> Job:

@@ -1,4 +1,4 @@
-"""What worker processes take, as the kernel counts it."""
+"""Process memory: what worker processes take, as the kernel counts it."""
 
 from __future__ import annotations
 

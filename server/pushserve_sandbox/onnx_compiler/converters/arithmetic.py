@@ -1,4 +1,4 @@
-"""Converters for skl2onnx: steps that compute with numbers, in doubles and in the same order."""
+"""Arithmetic converters: steps that compute with numbers, in doubles and in the same order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers for categories: which of a column's known values a row has, in a graph."""
+"""Categories as numbers in a graph: which of a column's known values a row has."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _as_numbers(categories: NDArray[Any]) -> NDArray[np.float64]:
     try:
         return categories.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise NotCompilable("an encoder of values that are no numbers") from error
+        raise NotCompilable("an encoder of values that are not numbers") from error
 
 
 def _number_among(nodes: Nodes, source: str, known: NDArray[np.float64]) -> str:

@@ -1,4 +1,4 @@
-"""Converters for skl2onnx: what finds the nearest centre, or weighs known points by kernels."""
+"""Cluster converters: what finds the nearest centre, or weighs known points by kernels."""
 
 from __future__ import annotations
 

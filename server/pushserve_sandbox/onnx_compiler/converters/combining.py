@@ -1,4 +1,4 @@
-"""Converters for skl2onnx: classifiers that decide by others."""
+"""Converters of classifiers that decide by others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Converters for skl2onnx: encoders of categories, texts or numbers, and of bins."""
+"""Encoder converters: categories, texts or numbers, and bins."""
 
 from __future__ import annotations
 

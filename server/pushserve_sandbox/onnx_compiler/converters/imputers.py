@@ -1,4 +1,4 @@
-"""A converter for skl2onnx: SimpleImputer over doubles and texts, with its indicator."""
+"""Imputer converter: SimpleImputer over doubles and texts, with its indicator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Converters for skl2onnx: LightGBM, in doubles as it computes."""
+"""LightGBM converter: in doubles, as it computes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Converters for skl2onnx: linear classifiers in doubles, which its own do in float32."""
+"""Linear classifier converters: in doubles, where skl2onnx's own use float32."""
 
 from __future__ import annotations
 

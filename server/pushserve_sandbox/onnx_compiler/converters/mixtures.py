@@ -1,4 +1,4 @@
-"""A converter for skl2onnx: mixtures of Gaussians, in doubles."""
+"""Mixture converter: mixtures of Gaussians, in doubles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Converters for skl2onnx: naive Bayes in doubles, in the order that scikit-learn adds in."""
+"""Naive Bayes converters: in doubles, in the order that scikit-learn adds in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Converters for skl2onnx: what tells outliers from the rest, in doubles, with its scores."""
+"""Outlier converters: what tells outliers from the rest, in doubles, with its scores."""
 
 from __future__ import annotations
 

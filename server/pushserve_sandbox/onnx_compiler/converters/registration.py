@@ -1,4 +1,4 @@
-"""Puts converters of our own into skl2onnx, in the place of its own."""
+"""Registration: puts converters of our own into skl2onnx, in the place of its own."""
 
 from __future__ import annotations
 

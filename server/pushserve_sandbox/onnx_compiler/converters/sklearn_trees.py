@@ -1,4 +1,4 @@
-"""Converters for skl2onnx: trees, forests and boosting in doubles, as scikit-learn computes them.
+"""scikit-learn tree converters: trees, forests and boosting in doubles, as it computes them.
 
 skl2onnx's own are in float32, where sums of leaves are off by 1e-7 and ties between two
 classes fall to the wrong one; its histogram boosting fails with protobuf 7.

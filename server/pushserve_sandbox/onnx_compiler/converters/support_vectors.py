@@ -1,4 +1,4 @@
-"""Converters for skl2onnx: support vectors in doubles, with the scores of two classes."""
+"""Support vector converters: in doubles, with the scores of two classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Converters for skl2onnx: regressors of a changed target, and those that always say the same."""
+"""Target converters: regressors of a changed target, and those that always say the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Converters for skl2onnx: vectorizers of texts, whose terms come in as an input of their own.
+"""Text converters: vectorizers, whose terms come in as an input of their own.
 
 The converter leaves a node of a domain of our own, which says how the terms are made. At the
 end, `with_terms_inputs` puts an input in its place, and notes in the metadata how the server

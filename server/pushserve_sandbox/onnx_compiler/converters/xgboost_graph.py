@@ -1,4 +1,4 @@
-"""Converters for skl2onnx: XGBoost, step by step in float32 as it computes.
+"""XGBoost converter: step by step in float32, as it computes.
 
 The sums have its bits. Where it takes exp of a float32, the graph rounds that of a double,
 which gives the same float32 or the one beside it.

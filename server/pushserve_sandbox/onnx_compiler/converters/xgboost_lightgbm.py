@@ -1,4 +1,4 @@
-"""XGBoost's and LightGBM's estimators, where these packages are installed.
+"""XGBoost and LightGBM estimators, where these packages are installed.
 
 A package that nobody has imported has no estimator here, and is not imported for this.
 """

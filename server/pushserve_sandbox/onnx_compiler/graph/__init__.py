@@ -1,1 +1,1 @@
-"""Writing ONNX graphs: nodes, sparse counts, and the estimators inside of an estimator."""
+"""Graphs of ONNX: writing nodes, sparse counts and texts that are missing."""

@@ -1,4 +1,4 @@
-"""What an estimator is made of: the estimators that answer inside of it."""
+"""Nested estimators: those that answer inside of an estimator."""
 
 from __future__ import annotations
 

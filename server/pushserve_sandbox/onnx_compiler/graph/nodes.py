@@ -1,4 +1,4 @@
-"""Writes ONNX nodes into a graph that skl2onnx is making."""
+"""Nodes of ONNX, written into a graph that skl2onnx is making."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prepares encoders for graphs, where a text that is missing is a text of its own."""
+"""Null texts: encoders prepared for graphs, where a missing text is a text of its own."""
 
 from __future__ import annotations
 

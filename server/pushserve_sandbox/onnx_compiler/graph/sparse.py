@@ -1,4 +1,4 @@
-"""Counts of terms in a graph, as [rows, present]: only the terms that are in some row.
+"""Sparse counts of terms in a graph, as [rows, present]: only the terms that are in some row.
 
 A vocabulary has 10,000s of terms and a text some 100. So what is weighed and multiplied are
 the columns of those alone; only where a step needs all columns are these spread out.

@@ -1,1 +1,1 @@
-"""The proof that a graph answers as its estimator does: trial rows and their comparison."""
+"""Proof that a graph answers as its estimator does: trial rows and their comparison."""

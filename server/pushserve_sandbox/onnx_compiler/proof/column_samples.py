@@ -1,4 +1,4 @@
-"""What an estimator shows of each input column: values where something may happen to it."""
+"""Column samples: values of each input column where something may happen to it."""
 
 from __future__ import annotations
 

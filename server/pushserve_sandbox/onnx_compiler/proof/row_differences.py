@@ -1,4 +1,4 @@
-"""Says in which rows two answers differ."""
+"""Row differences: in which rows two answers differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts that are made to find differences in how they are taken apart."""
+"""Text samples: made to find differences in how texts are taken apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that lie on the thresholds of an estimator's trees, and one step to either side.
+"""Threshold rows: on the thresholds of an estimator's trees, and one step to either side.
 
 A row reaches a node deep in a tree only if it takes the right turn all the way down. So rows
 are made inside the box that leads to a node, and are taken back from what the trees see to

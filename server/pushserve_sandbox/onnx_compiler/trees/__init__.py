@@ -1,1 +1,1 @@
-"""Decision trees as arrays, read from scikit-learn, XGBoost and LightGBM."""
+"""Trees as arrays, read from scikit-learn, XGBoost and LightGBM."""

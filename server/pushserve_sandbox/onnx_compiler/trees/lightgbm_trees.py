@@ -1,4 +1,4 @@
-"""Reads LightGBM's trees from its own dump.
+"""LightGBM trees, read from its own dump.
 
 LightGBM compares doubles, `x <= threshold`, and adds leaves as doubles. Numbers next to zero
 are zero to it. Each split says what a missing value is there: none (NaN is then zero), NaN, or

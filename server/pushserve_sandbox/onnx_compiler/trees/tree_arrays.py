@@ -1,4 +1,4 @@
-"""Decision trees as arrays, and many of them as one TreeEnsemble of doubles.
+"""Tree arrays: decision trees as arrays, and many of them as one TreeEnsemble of doubles.
 
 scikit-learn compares `float32(x) <= threshold` with a threshold of float64, and adds up
 leaves in float64, one tree after the other. TreeEnsemble (ai.onnx.ml 5), unlike the older

@@ -1,4 +1,4 @@
-"""Reads XGBoost's trees from what its booster saves as JSON.
+"""XGBoost trees, read from what its booster saves as JSON.
 
 XGBoost rounds a row to float32, takes `x < threshold`, and adds leaves in float32. For a
 float32, that is `x <= the next smaller float32`, which is the threshold that trees have here.

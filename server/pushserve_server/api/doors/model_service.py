@@ -1,4 +1,4 @@
-"""The door of `pushserve.v1.ModelService`: Predict, and the requests of PredictStream."""
+"""Door of `pushserve.v1.ModelService`: Predict, and the requests of PredictStream."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pushserve.v1 import model_service_pb2 as pb
 from pushserve_server.api.doors.predict_inputs import request_from_proto
 from pushserve_server.api.doors.predict_outputs import make_encoder
 from pushserve_server.api.doors.task import Target
-from pushserve_server.api.messages import read
+from pushserve_server.api.servicer_methods import read
 from pushserve_server.api.transport.call import Call
 from pushserve_server.serve.codec.decoding import DecodedRequest, Decoder
 

@@ -1,4 +1,4 @@
-"""From the three input forms of a PredictRequest to a decoded `DecodedRequest`."""
+"""Predict inputs: from the three forms of a PredictRequest to a `DecodedRequest`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an engine's arrays to the bytes of a PredictResponse.
+"""Predict outputs: from an engine's arrays to the bytes of a PredictResponse.
 
 Most of an answer is the same for every call of a version: the response's head, and each
 output's name, classes and (for one row) shape. These are serialized once, and an answer is
@@ -173,7 +173,7 @@ def rows_to_proto(array: Array) -> list[struct_pb2.Struct]:
         try:
             row.update(_plain(item))
         except (ValueError, TypeError, AttributeError):
-            raise ModelFailed("predict.py gave something that is not a JSON object") from None
+            raise ModelFailed("predict.py returned something that is not a JSON object") from None
         rows.append(row)
     return rows
 

@@ -1,4 +1,4 @@
-"""What PredictStream answers: each response or error in an envelope of its own."""
+"""Stream messages: what PredictStream answers, each response or error in its own envelope."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two pieces of protobuf's wire format that joined answers need."""
+"""Wire format: the two pieces of protobuf's that joined answers need."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The transport: calls taken from gRPC's core."""
+"""Transport: how calls come in and answers go out: by gRPC's core, or by grpc.aio."""

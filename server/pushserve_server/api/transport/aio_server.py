@@ -1,4 +1,4 @@
-"""The grpc.aio transport: carries calls where gRPC's core cannot be had by its binding.
+"""grpc.aio transport: carries calls where gRPC's core cannot be had by its binding.
 
 It gives the same answers as the core transport, by public interfaces alone, and is slower: a call
 at a time, each with tasks and hops of its own. One thing it cannot do: grpc.aio has no way to

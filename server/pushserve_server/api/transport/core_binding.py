@@ -1,4 +1,4 @@
-"""gRPC's core: the one module that imports grpcio's private binding to it.
+"""Core binding: the one module that imports grpcio's private binding to it.
 
 The binding is no stable interface. `probe` finds out whether it does what `core_server` and
 `core_calls` need; where it does not, calls are carried by grpc.aio.

@@ -1,4 +1,4 @@
-"""Calls as gRPC's core hands them over.
+"""Core calls: as gRPC's core hands them over.
 
 Their events come on the transport's thread; answers may come from any.
 """

@@ -1,4 +1,4 @@
-"""The core transport: takes all calls of a port from gRPC's core, on one thread.
+"""Core transport: takes all calls of a port from gRPC's core, on one thread.
 
 On every call grpc.aio spends three tasks and as many hops between threads: several times what
 the call of a small model takes. Here one thread empties the core's completion queue. What has

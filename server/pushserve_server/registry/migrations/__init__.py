@@ -1,1 +1,1 @@
-"""The migrations, in order of their numbers; `playhouse.migrations` runs them."""
+"""Migrations, in order of their numbers; `playhouse.migrations` runs them."""

@@ -1,1 +1,1 @@
-"""Decoding of inputs, checked against the signature, and the selection of outputs."""
+"""Codec: inputs decoded and checked against the signature, and outputs selected."""

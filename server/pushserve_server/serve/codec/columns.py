@@ -1,4 +1,4 @@
-"""One column: taken to the type that the signature names, or refused by name."""
+"""Columns: one column converted to the type that the signature names, or refused by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what a caller gave to what an engine takes, checked against the signature.
+"""Decoding: from what a caller gave to what an engine takes, checked against the signature.
 
 One `Decoder` is made for each version. A caller gives a tensor, columns or records; the
 engine takes arrays in the version's layout (see `pushserve_runtime.frames`). Whatever
@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pushserve_runtime.closest_name import did_you_mean
 from pushserve_runtime.frames import Array
 from pushserve_runtime.signature import DType, Layout, Signature
 from pushserve_server.errors import BadInput, Violation
@@ -206,8 +207,7 @@ class Decoder:
             if column.name in by_name:
                 found.add(column.name, "the column is given twice", "DUPLICATE_COLUMN")
             elif declared is not None and column.name not in declared:
-                expected = col.shorten(self._names)
-                found.add(column.name, f"unknown column; expected {expected}", "UNKNOWN_COLUMN")
+                found.add(column.name, self._unknown("", column.name), "UNKNOWN_COLUMN")
             elif len(column.values) != rows:
                 what = f"has {len(column.values)} rows where the first column has {rows}"
                 found.add(column.name, what, "ROW_COUNT_MISMATCH")
@@ -223,13 +223,15 @@ class Decoder:
                 continue
             for name in record:
                 if name not in self._index:
-                    expected = col.shorten(self._names)
-                    what = f"unknown column in row {row}; expected {expected}"
-                    found.add(name, what, "UNKNOWN_COLUMN")
+                    found.add(name, self._unknown(f" in row {row}", name), "UNKNOWN_COLUMN")
             for feature in self._inputs:
                 if feature.name not in record and not feature.nullable:
                     what = f"missing column of {feature.dtype} in row {row}"
                     found.add(feature.name, what, "MISSING_COLUMN")
+
+    def _unknown(self, where: str, name: str) -> str:
+        text = f"unknown column{where}; expected {col.shorten(self._names)}"
+        return did_you_mean(text, name, self._names)
 
     def _lay_out(
         self, rows: int, arrays: list[Array], given: Mapping[str, GivenColumn]

@@ -1,4 +1,4 @@
-"""How a version's outputs become the bytes of answers, resolved once for each choice of them."""
+"""Output selection: which outputs to compute and how to answer, resolved once for each choice."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from pushserve_runtime.closest_name import did_you_mean
 from pushserve_runtime.frames import Array
 from pushserve_runtime.signature import OutputSpec, Signature
 from pushserve_server.domain.records import Version
@@ -82,7 +83,7 @@ def plan_outputs(signature: Signature, names: Sequence[str]) -> OutputPlan:
     for i, name in enumerate(wanted):
         if name not in known or name in wanted[:i]:
             what = "is given twice" if name in known else "is not an output of this version"
-            right = f"expected some of {', '.join(known)}"
+            right = did_you_mean(f"expected some of {', '.join(known)}", name, known)
             raise BadInput(
                 f"output {name!r} {what}; {right}",
                 [Violation("outputs", f"{name!r} {what}; {right}")],

@@ -1,4 +1,4 @@
-"""What runs predictions: one small interface, whatever is behind it."""
+"""Engine: the interface of what runs predictions, whatever is behind it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Engine(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether a call would be taken up at once."""
+        """Whether a call would be answered without waiting for a load."""
 
     async def load(self) -> None:
         """Get ready: returns when calls are answered.

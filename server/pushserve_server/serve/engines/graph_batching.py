@@ -1,4 +1,4 @@
-"""Answers calls of one graph that came together by one run of it.
+"""Graph batching: calls of one graph that came together are answered by one run of it.
 
 One run costs about as much for 30 rows as for one. A row that is wrong fails alone: what is not
 finite is found before the run, and if the graph itself raises, each call runs by itself.

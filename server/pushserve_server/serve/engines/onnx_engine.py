@@ -1,4 +1,4 @@
-"""The `onnx` engine: a verified graph in this process.
+"""ONNX engine: a verified graph in this process.
 
 Small requests run where they arrive, which costs them no hop; those that would hold up others
 go to threads. The border comes from the time that the graph took at warm-up.
@@ -80,7 +80,11 @@ class OnnxEngine:
             )
         except Exception:  # ONNX Runtime raises classes of its own
             # It refuses blanks, not all rows: how long it takes is not known.
-            logger.info("the graph of %s takes no blank rows", self._version.model, exc_info=True)
+            logger.info(
+                "the graph of %s refuses rows of zeros and empty texts",
+                self._version.model,
+                exc_info=True,
+            )
         self._predictor = predictor
 
     def inline(self, request: DecodedRequest, selection: OutputSelection) -> Inline | None:

@@ -1,4 +1,4 @@
-"""The `worker` engine: one unix connection to a version's sandboxed process.
+"""Worker engine: one unix connection to a version's sandboxed process.
 
 The supervisor owns the listening socket and starts the process again when it dies, so a
 connection made meanwhile waits in the backlog until there is somebody to accept it.
@@ -132,9 +132,11 @@ class _Connection(asyncio.Protocol):
             _, rows, arrays = decode_arrays(answer)
         except FrameError:
             self.abort()
-            raise ModelFailed("the worker gave an answer that cannot be read") from None
+            raise ModelFailed("the worker sent an answer that cannot be read") from None
         if rows != request.rows or len(arrays) != mask.bit_count():
-            raise ModelFailed("the worker gave another number of rows or outputs than asked for")
+            raise ModelFailed(
+                "the worker sent another number of rows or outputs than it was asked for"
+            )
         return arrays
 
     async def _ask(self, frame: Any) -> memoryview:
@@ -224,7 +226,7 @@ def _error_from(body: memoryview) -> Exception:
         reason = str(data["reason"])[:64]
         violations = [Violation(str(c), str(what)) for c, _row, what in data.get("fields", [])[:20]]
     except (ValueError, TypeError, KeyError, RecursionError):
-        return ModelFailed("the worker gave an error that cannot be read")
+        return ModelFailed("the worker sent an error that cannot be read")
     if reason == "MODEL_REJECTED":
         text = "the model refuses these values, although they fit its signature"
         return BadInput(text, violations, reason="MODEL_REJECTED")

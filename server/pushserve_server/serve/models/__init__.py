@@ -1,1 +1,1 @@
-"""The models that a frontend serves: the table, the loaded versions, routing and memory."""
+"""Models that a frontend serves: the table, the loaded versions, routing and memory."""

@@ -1,4 +1,4 @@
-"""A version that is loaded, with all that can be made once for it."""
+"""Loaded version: its engine, its decoder, and all that can be made once for it."""
 
 from __future__ import annotations
 

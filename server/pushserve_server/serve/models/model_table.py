@@ -1,4 +1,4 @@
-"""What one frontend serves: it follows the registry, loads beside, then swaps.
+"""Model table: what one frontend serves; it follows the registry, loads beside, then swaps.
 
 `ModelTable.follow` takes over the registry's snapshot. What is being deployed is loaded, and
 what moves away from a loaded version; everything else is loaded by the operator's rule or
@@ -15,8 +15,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from pushserve_runtime.closest_name import did_you_mean
 from pushserve_server.domain.loading_rules import PreloadRule, preloads
 from pushserve_server.domain.records import EngineName, ModelRoutes, Snapshot, Version
+from pushserve_server.domain.ref_names import short_name
 from pushserve_server.errors import ModelFailed, NotFound, Unavailable
 from pushserve_server.serve.async_registry import AsyncRegistry
 from pushserve_server.serve.engines.engine import Engine
@@ -35,7 +37,7 @@ _NAMED: Final = 8
 
 
 class ModelTable:
-    """Loaded versions and the table that leads calls to them.
+    """Loaded versions and the table by which calls find them.
 
     Lives on one event loop; `route` and `loaded_version` are called from other threads, too.
     """
@@ -213,7 +215,7 @@ class ModelTable:
         )
 
     async def _load_first(self) -> None:
-        """Load graphs by the operator's rule, one after the other, while there is room.
+        """Load graphs by the operator's rule, one after the other, while there is memory.
 
         Workers among them come by keep-alive requests, which the supervisor makes.
         """
@@ -265,12 +267,15 @@ class ModelTable:
 
 def _no_model(model: str, table: RoutingTable) -> NotFound:
     # A list first: calls look here from another thread than the one that changes the table.
-    near = ", ".join(heapq.nsmallest(_NAMED, list(table))) or "none yet"
-    return NotFound("model", model, f"there is no model {model!r}; models here: {near}")
+    names = list(table)
+    shown = ", ".join(heapq.nsmallest(_NAMED, names)) or "none yet"
+    text = f"there is no model {model!r}; models here: {shown}"
+    return NotFound("model", model, did_you_mean(text, model, names))
 
 
 def _no_ref(entry: RoutingEntry, ref: str) -> NotFound:
-    refs = ", ".join(heapq.nsmallest(_NAMED, entry.targets)) or "none yet"
-    what = f"no ref {ref!r}" if ref else "no ref to answer by default"
-    name = f"{entry.name}@{ref}"
-    return NotFound("ref", name, f"model {entry.name!r} has {what}; refs here: {refs}")
+    names = [short_name(target) for target in entry.targets]
+    shown = ", ".join(heapq.nsmallest(_NAMED, names)) or "none yet"
+    what = f"no ref {ref!r}" if ref else "no default ref"
+    text = f"model {entry.name!r} has {what}; refs here: {shown}"
+    return NotFound("ref", f"{entry.name}@{ref}", did_you_mean(text, short_name(ref), names))

@@ -1,4 +1,4 @@
-"""Which loaded version answers for which model and ref: pure functions over values."""
+"""Routing: which loaded version answers for which model and ref; pure functions over values."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 from pushserve_server.domain.records import ModelRoutes
+from pushserve_server.domain.ref_names import full_names
 from pushserve_server.serve.models.loaded_version import LoadedVersion
 
 
@@ -28,10 +29,7 @@ class RoutingEntry:
         """Resolve a short or full ref name; branches come before tags. "" is the default."""
         if not ref:
             return self.default_ref if self.default_ref in self.targets else None
-        for name in (ref, f"refs/heads/{ref}", f"refs/tags/{ref}"):
-            if name in self.targets:
-                return name
-        return None
+        return next((name for name in full_names(ref) if name in self.targets), None)
 
 
 RoutingTable = Mapping[str, RoutingEntry]
@@ -46,7 +44,7 @@ def build_entry(
     """Point every route to its version where that is loaded, else to what answered before.
 
     A route whose version has failed to load keeps its old version as well, but does not
-    count as stale: nothing better will come. What was unloaded answers no more.
+    count as stale: nothing better will come. What was unloaded no longer answers.
     """
     loaded: dict[str, LoadedVersion] = {}
     stale = set()

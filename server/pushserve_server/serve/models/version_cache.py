@@ -1,8 +1,8 @@
-"""The versions that one frontend has loaded, and how they come and go.
+"""Version cache: the versions that one frontend has loaded, and how they come and go.
 
 Graphs live in this process: they are loaded one at a time, and those not called for the
-longest time make room. Workers are processes of the server: to load one is to ask for it in
-the registry, whereupon the supervisor starts it, and to connect.
+longest time are unloaded for others. Workers are processes of the server: to load one is to put a
+keep-alive request into the registry, by which the supervisor starts it, and to connect.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class VersionCache:
             self._failed_at[version_id] = time.monotonic()
         if version is not None:
             self._changed(version)
-            self._make_room()
+            self._free_memory()
             if version.engine is EngineName.WORKER or version_id in self._snapshot.deploying:
                 await self._record(version_id)
 
@@ -176,7 +176,7 @@ class VersionCache:
             return
         async with self._one_graph:
             # One that was loaded before needs what it took then.
-            await asyncio.gather(*self._make_room(self._sizes.get(version.id, 0)))
+            await asyncio.gather(*self._free_memory(self._sizes.get(version.id, 0)))
             await engine.load()
             self._sizes[version.id] = engine.size
 
@@ -200,12 +200,12 @@ class VersionCache:
                 await self._store.keep_alive(ids, by_ref=by_ref)
 
     def fits(self, version_id: int) -> bool:
-        """Whether a graph would find room without another one leaving."""
+        """Whether a graph would fit without another one being unloaded."""
         loaded = [self._sizes.get(i, 0) for i in self.live]
         one = self._sizes.get(version_id) or max(loaded, default=0)
         return sum(loaded) + one <= self._graph_memory
 
-    def _make_room(self, more: int = 0) -> list[asyncio.Task[None]]:
+    def _free_memory(self, more: int = 0) -> list[asyncio.Task[None]]:
         """Unload graphs until `more` bytes fit; give the tasks that do it."""
         snapshot = self._snapshot
         uses = (
@@ -241,7 +241,9 @@ class VersionCache:
             await self._store.record_load(version_id, self.failed.get(version_id))
             self._recorded.add(version_id)
         except Unavailable as failure:  # the next snapshot brings another try
-            logger.warning("that version %d is loaded cannot be told: %s", version_id, failure)
+            logger.warning(
+                "it cannot be recorded that version %d is loaded: %s", version_id, failure
+            )
 
     async def _forget(self, version_id: int) -> None:
         if version_id not in self._recorded:
@@ -250,7 +252,9 @@ class VersionCache:
         try:
             await self._store.forget_load(version_id)
         except Unavailable as failure:
-            logger.warning("that version %d is gone cannot be told: %s", version_id, failure)
+            logger.warning(
+                "it cannot be recorded that version %d is unloaded: %s", version_id, failure
+            )
 
     def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

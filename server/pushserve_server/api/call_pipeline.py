@@ -1,4 +1,4 @@
-"""The pipeline: the one place that every call of every service on the port passes.
+"""Pipeline: the one place that every call of every service on the port passes.
 
 `admit` is called when a call has come, before anything is done about it, and `finished` when it
 has ended, whichever transport carries it. Both are quick and never wait. Here identity, limits,

@@ -1,6 +1,6 @@
-"""The probe: calls over loopback by the core transport; exit code 0 says that it works.
+"""Probe: calls over loopback by the core transport; exit code 0 says that it works.
 
-    python -m pushserve_server.api.transport.probe
+    python -m pushserve_server.api.transport_probe
 
 It is a process of its own: a binding that has changed may well end the one that tries it.
 """
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import grpc
 
-from pushserve_server.api.pipeline import Pipeline
+from pushserve_server.api.call_pipeline import Pipeline
 from pushserve_server.api.transport.call import REQUEST_ID, Call, Method, StreamCall
 from pushserve_server.api.transport.factory import make_transport
 from pushserve_server.settings import Settings

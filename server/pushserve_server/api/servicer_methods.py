@@ -1,4 +1,4 @@
-"""Messages: parsing requests, and methods that take and give messages instead of bytes."""
+"""Servicer methods: parsing requests, and methods that take and give messages instead of bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pushserve_server.errors import BadInput
 T = TypeVar("T")
 Parse = Callable[[bytes], Any]
 
-_UNREADABLE: Final = "the request is no message of this method"
+_UNREADABLE: Final = "the request is not a message of this method"
 
 
 def methods_of(

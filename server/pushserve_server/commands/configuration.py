@@ -1,4 +1,4 @@
-"""The configuration as it is in effect, as TOML with each setting's origin."""
+"""`pushserve config`: the configuration as it is in effect, as TOML with each setting's origin."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Setting:
     origin: str
 
 
-def print_configuration(*, as_json: bool) -> int:
+def main(*, as_json: bool) -> int:
     """Print every setting; gives the exit code."""
     try:
         settings = load_settings()

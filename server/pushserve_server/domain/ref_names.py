@@ -1,0 +1,18 @@
+"""Ref names: branches and tags, in full ("refs/heads/main") and as people write them ("main")."""
+
+from __future__ import annotations
+
+
+def full_names(ref: str) -> tuple[str, ...]:
+    """Give the full names that `ref` may stand for, best first: branches come before tags."""
+    return (ref,) if ref.startswith("refs/") else (f"refs/heads/{ref}", f"refs/tags/{ref}")
+
+
+def full_branch(name: str) -> str:
+    """Give the full ref of a branch's name; an empty or full one stays."""
+    return name if not name or name.startswith("refs/") else f"refs/heads/{name}"
+
+
+def short_name(ref: str) -> str:
+    """Give "main" for "refs/heads/main"; a tag keeps "tags/", as a branch may share its name."""
+    return ref.removeprefix("refs/heads/").removeprefix("refs/")
