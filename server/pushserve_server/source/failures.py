@@ -29,11 +29,11 @@ _CAUSES: Final = {
         "pack has bad object",
         "serious inflate inconsistency",
         r"died of signal (?:6|7|11)\b",  # folders nested deeper than git's stack
-        r"remote: (?:fatal|error): (?:"
-        r"bad tree object|too-short tree|malformed mode|empty filename in tree entry|"
-        r"unable to (?:read|unpack) [0-9a-f]{40}\b|Object [0-9a-f]{40} not a |"
-        r"inflate: |corrupt loose object|loose object \S+ \(.*\) is corrupt|"
-        r"object file \S+ is empty)",
+        "remote: (?:fatal|error): (?:bad tree object|too-short tree|malformed mode|empty filename)",
+        r"remote: (?:fatal|error): unable to (?:read|unpack) [0-9a-f]{40}\b",
+        "remote: error: (?:Object [0-9a-f]{40} not a |inflate: |corrupt loose object)",
+        r"remote: fatal: loose object \S+ \(.*\) is corrupt",
+        r"remote: error: object file \S+ is empty",
     ),
     "REDIRECTED": (r"returned error: 30\d", "redirect"),
     "DUBIOUS_OWNERSHIP": ("dubious ownership",),
@@ -125,7 +125,7 @@ def _deployment_failed(reason: str, where: str, gist: str) -> DeploymentFailed:
                 "Take large files that the model does not need out of the commit, or put the model "
                 "into a repository of its own; the operator's limit is max_repository."
             )
-            message = f"{where} sends more for one commit than this server takes"
+            message = f"{where} sends more than this server takes for one commit or a list of refs"
             return DeploymentFailed(reason, message, fix)
         case "REPOSITORY_CORRUPT":
             fix = (
