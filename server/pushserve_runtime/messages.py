@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, Final
 
-from pushserve_runtime.bounded_json import JsonLimit, JsonRefused, parse_json
+from pushserve_runtime.bounded_json import JsonLimit, JsonRefused, check_shape, parse_json
 
 LENGTH: Final = struct.Struct("<I")
 LARGE: Final = JsonLimit(size=8 * 1024**2, values=1_000_000, depth=16)
@@ -36,11 +36,16 @@ def encode(message: Mapping[str, Any]) -> bytes:
     """Give the bytes of one message.
 
     Raises:
-        ChannelError: it is larger than any receiver takes.
+        ChannelError: no receiver takes one of this size.
     """
-    body = json.dumps(message).encode()
+    text = json.dumps(message)
+    body = text.encode()
     if len(body) > LARGE.size:
         raise ChannelError(f"a message of {len(body)} bytes; the most is {LARGE.size}")
+    try:
+        check_shape(text, LARGE)
+    except JsonRefused as error:
+        raise ChannelError(f"a message that nobody would take: {error}") from None
     return LENGTH.pack(len(body)) + body
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+from pushserve_runtime.build_error import listed
 from pushserve_server.build.manifest import FILE_NAME, Manifest, Tolerance
 from pushserve_server.domain.records import Trust
 from pushserve_server.errors import DeploymentFailed
@@ -34,7 +35,6 @@ _EXAMPLES: Final = ("examples.json", "test_data.json")
 _PREDICT: Final = "predict.py"
 _REQUIREMENTS: Final = "requirements.txt"
 _CODE_FORMATS: Final = frozenset({"joblib", "pickle", _PREDICT})
-_SHOWN: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +192,10 @@ def _missing(present: frozenset[str]) -> DeploymentFailed:
 def _ambiguous(candidates: list[str]) -> DeploymentFailed:
     return DeploymentFailed(
         "ARTIFACT_AMBIGUOUS",
-        f"the folder holds {len(candidates)} models: {', '.join(candidates[:_SHOWN])}",
+        f"the folder holds {len(candidates)} models: {listed(candidates)}",
         f'Remove all but one, or say which one in {FILE_NAME}:\nartifact = "{candidates[0]}"',
     )
 
 
 def _listing(present: frozenset[str]) -> str:
-    names = sorted(present)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return (", ".join(names[:_SHOWN]) + more) or "no files"
+    return listed(sorted(present)) or "no files"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from pushserve_runtime.build_error import listed
 from pushserve_server.deploy.register_target import Target, clean_target
 from pushserve_server.domain.records import Deployment, Model
 from pushserve_server.errors import DeploymentFailed, NotFound, Unavailable
@@ -153,8 +154,8 @@ def _nothing_found(target: Target, remote: RemoteRefs | None) -> NotFound | Unav
             f"{target.source} does not answer, so its default branch is not known; name a ref",
             reason="REMOTE_UNREACHABLE",
         )
-    names = [name.removeprefix("refs/heads/") for name in sorted(remote.refs)][:_SHOWN]
-    there = ", ".join(names) or "none"
+    names = [name.removeprefix("refs/heads/") for name in sorted(remote.refs)]
+    there = listed(names, _SHOWN) or "none"
     if not target.ref:
         message = f"{target.source} has no default branch; push one, or name a ref ({there})"
         return NotFound("ref", "HEAD", message)

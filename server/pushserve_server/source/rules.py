@@ -12,8 +12,8 @@ from pushserve_server.source.urls import CloneUrl, normalize_url, parse_url, rep
 
 __all__ = ["check_rules", "find_rule", "normalize_url", "repository_key"]
 
-_SHOWN: Final = 500
-"""Characters of a URL in a refusal, which names it twice: a call's error holds about 8 KiB."""
+_SHOWN: Final = 300
+"""Characters of a URL in a refusal, which names it twice: a call's error holds 1 KiB."""
 
 
 def find_rule(url: str, rules: Sequence[SourceRule]) -> SourceRule:

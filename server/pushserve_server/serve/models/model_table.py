@@ -18,6 +18,7 @@ from typing import Final
 from pushserve_server.domain.loading_rules import PreloadRule, preloads
 from pushserve_server.domain.records import EngineName, ModelRoutes, Snapshot, Version
 from pushserve_server.errors import ModelFailed, NotFound, Unavailable
+from pushserve_server.registry.request_texts import check_text
 from pushserve_server.serve.async_registry import AsyncRegistry
 from pushserve_server.serve.codec.output_selection import MakeEncoder
 from pushserve_server.serve.engines.engine import Engine
@@ -268,12 +269,14 @@ class ModelTable:
 
 
 def _no_model(model: str, table: RoutingTable) -> NotFound:
+    check_text("model", model)
     # A list first: calls look here from another thread than the one that changes the table.
     near = ", ".join(heapq.nsmallest(_NAMED, list(table))) or "none yet"
     return NotFound("model", model, f"there is no model {model!r}; models here: {near}")
 
 
 def _no_ref(entry: RoutingEntry, ref: str) -> NotFound:
+    check_text("ref", ref)
     refs = ", ".join(heapq.nsmallest(_NAMED, entry.targets)) or "none yet"
     what = f"no ref {ref!r}" if ref else "no ref to answer by default"
     name = f"{entry.name}@{ref}"
