@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 TEXT_LIMIT = 300
+MESSAGE_LIMIT = 4000
 
 
 class BuildFailed(Exception):
@@ -22,7 +23,8 @@ class BuildFailed(Exception):
 
     def to_json(self) -> dict[str, object]:
         """Give the message that ends a failed build."""
-        return {"ok": False, "reason": self.reason, "message": self.message, "fix": self.fix}
+        message, fix = self.message[:MESSAGE_LIMIT], self.fix[:MESSAGE_LIMIT]
+        return {"ok": False, "reason": self.reason, "message": message, "fix": fix}
 
 
 def as_sentence(text: str) -> str:
@@ -33,8 +35,11 @@ def as_sentence(text: str) -> str:
 
 def brief(error: BaseException) -> str:
     """Describe an exception of user code: its class and the start of its text, on one line."""
-    text = printable(str(error))
     name = type(error).__name__
+    try:
+        text = printable(str(error))
+    except Exception:  # noqa: BLE001 (its class is user code as well)
+        text = ""
     return f"{name}: {text}" if text else name
 
 

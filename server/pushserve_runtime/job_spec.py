@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +150,7 @@ def declared_from_json(data: Mapping[str, Any]) -> Declared:
         item if isinstance(item, str) else str(item["name"]) for item in data.get("outputs") or ()
     )
     for names, what in (([f.name for f in inputs], "input"), (list(outputs), "output")):
-        doubled = sorted({name for name in names if names.count(name) > 1})
+        doubled = sorted(name for name, count in Counter(names).items() if count > 1)
         if doubled:
             raise BuildFailed(
                 "SIGNATURE_INVALID",

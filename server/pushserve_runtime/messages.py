@@ -3,7 +3,7 @@
     message := u32 length of the rest, little-endian | UTF-8 JSON, one object
 
 Descriptors may ride along with a message's first bytes (SCM_RIGHTS). Whoever sends is not
-trusted: lengths and the JSON are checked.
+trusted: length, depth and number of values are looked at before a message is parsed.
 """
 
 from __future__ import annotations
@@ -15,10 +15,15 @@ import socket
 import struct
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
+
+from pushserve_runtime.bounded_json import JsonLimit, JsonRefused, check_shape, parse_json
 
 LENGTH: Final = struct.Struct("<I")
-MAX_MESSAGE: Final = 64 * 1024**2
+LARGE: Final = JsonLimit(size=8 * 1024**2, values=1_000_000, depth=16)
+"""For what holds a signature: a job's spec, a build's answer. Takes 100 MB at the very most."""
+SMALL: Final = JsonLimit(size=64 * 1024, values=1_000, depth=16)
+"""For what tells that something happened: started, ready, failed, ended."""
 MAX_DESCRIPTORS: Final = 8
 _CHUNK: Final = 256 * 1024
 
@@ -31,24 +36,29 @@ def encode(message: Mapping[str, Any]) -> bytes:
     """Give the bytes of one message.
 
     Raises:
-        ChannelError: it is larger than 64 MiB.
+        ChannelError: no receiver takes one of this size.
     """
-    body = json.dumps(message).encode()
-    if len(body) > MAX_MESSAGE:
-        raise ChannelError(f"a message of {len(body)} bytes; the most is {MAX_MESSAGE}")
+    text = json.dumps(message)
+    body = text.encode()
+    if len(body) > LARGE.size:
+        raise ChannelError(f"a message of {len(body)} bytes; the most is {LARGE.size}")
+    try:
+        check_shape(text, LARGE)
+    except JsonRefused as error:
+        raise ChannelError(f"a message that nobody would take: {error}") from None
     return LENGTH.pack(len(body)) + body
 
 
-def decode(body: bytes | bytearray) -> dict[str, Any]:
+def decode(body: bytes | bytearray, limit: JsonLimit = LARGE) -> dict[str, Any]:
     """Read one message's JSON.
 
     Raises:
-        ChannelError: it is not one JSON object.
+        ChannelError: it is not one JSON object, or over the limit.
     """
     try:
-        message = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ChannelError(f"a message is not JSON: {type(error).__name__}") from None
+        message = parse_json(body, limit)
+    except JsonRefused as error:
+        raise ChannelError(f"a message is refused: {error}") from None
     if not isinstance(message, dict):
         raise ChannelError("a message is not a JSON object")
     return message
@@ -67,7 +77,9 @@ def send(sock: socket.socket, message: Mapping[str, Any], fds: Sequence[int] = (
         sock.sendall(data[sent:])
 
 
-def receive(sock: socket.socket, timeout: float | None = None) -> dict[str, Any] | None:
+def receive(
+    sock: socket.socket, timeout: float | None = None, limit: JsonLimit = LARGE
+) -> dict[str, Any] | None:
     """Wait for one message; None when the other side has hung up. `timeout` is in seconds.
 
     After a TimeoutError nothing is lost and one may call again; after a ChannelError the
@@ -75,7 +87,7 @@ def receive(sock: socket.socket, timeout: float | None = None) -> dict[str, Any]
 
     Raises:
         TimeoutError: nothing arrived in time.
-        ChannelError: it is malformed, or its rest did not arrive in time.
+        ChannelError: it is malformed or over the limit, or its rest did not arrive in time.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     before = sock.gettimeout()
@@ -83,38 +95,39 @@ def receive(sock: socket.socket, timeout: float | None = None) -> dict[str, Any]
         head = _receive_exactly(sock, LENGTH.size, deadline)
         if head is None:
             return None
-        body = _receive_rest(sock, _checked_length(head), deadline)
+        body = _receive_rest(sock, _checked_length(head, limit), deadline)
     except ConnectionError:
         return None
     finally:
         sock.settimeout(before)
     if body is None:
         raise ChannelError("a message was cut short")
-    return decode(body)
+    return decode(body, limit)
 
 
-def receive_bytes(sock: socket.socket, size: int, timeout: float) -> bytes:
-    """Wait for the `size` bytes that a message has announced. `timeout` is in seconds.
+def receive_into(sock: socket.socket, size: int, file: BinaryIO, timeout: float) -> None:
+    """Write the `size` bytes that a message has announced to `file`. `timeout` is in seconds.
 
     Raises:
         ChannelError: they did not arrive.
     """
-    before = sock.gettimeout()
+    before, deadline = sock.gettimeout(), time.monotonic() + timeout
     try:
-        data = _receive_rest(sock, size, time.monotonic() + timeout)
+        while size:
+            chunk = _receive_rest(sock, min(size, _CHUNK), deadline)
+            if chunk is None:
+                raise ChannelError("announced bytes were cut short")
+            size -= file.write(chunk)
     except ConnectionError:
-        data = None
+        raise ChannelError("announced bytes were cut short") from None
     finally:
         sock.settimeout(before)
-    if data is None:
-        raise ChannelError("announced bytes were cut short")
-    return bytes(data)
 
 
-def _checked_length(head: bytes | bytearray) -> int:
+def _checked_length(head: bytes | bytearray, limit: JsonLimit) -> int:
     (length,) = LENGTH.unpack_from(head)
-    if not 0 < length <= MAX_MESSAGE:
-        raise ChannelError(f"a message of {length} bytes; the most is {MAX_MESSAGE}")
+    if not 0 < length <= limit.size:
+        raise ChannelError(f"a message of {length} bytes; the most is {limit.size}")
     return int(length)
 
 
@@ -146,7 +159,8 @@ def _receive_rest(sock: socket.socket, size: int, deadline: float | None) -> byt
 class Inbox:
     """Collects one message and its descriptors from a socket without ever waiting."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: JsonLimit = LARGE) -> None:
+        self._limit = limit
         self._data = bytearray()
         self.fds: list[int] = []
 
@@ -183,10 +197,10 @@ class Inbox:
         """
         if len(self._data) < LENGTH.size:
             return None
-        end = LENGTH.size + _checked_length(self._data)
+        end = LENGTH.size + _checked_length(self._data, self._limit)
         if len(self._data) < end:
             return None
-        message = decode(self._data[LENGTH.size : end])
+        message = decode(self._data[LENGTH.size : end], self._limit)
         del self._data[:end]
         return message
 

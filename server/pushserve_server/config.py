@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Self, get_args, get_type_hints
@@ -135,7 +134,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
         given = _Given(**values)
     except ValidationError as error:
         raise ConfigError(_explain(error)) from None
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         path = os.environ.get("PUSHSERVE_CONFIG")
         raise ConfigError(f"the configuration file {path} cannot be read: {error}") from None
     return Settings(**{name: _plain(getattr(given, name)) for name in _Given.model_fields})

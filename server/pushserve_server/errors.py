@@ -127,10 +127,17 @@ class Unimplemented(PushserveError):
 
 
 class DeploymentFailed(Exception):
-    """Ends a deployment: a stable reason, what is wrong, and what the user must change."""
+    """Ends a deployment: a stable reason, what is wrong, and what the user must change.
+
+    Texts that a repository may have made long are cut at 8,000 characters.
+    """
 
     def __init__(self, reason: str, message: str, fix: str) -> None:
-        super().__init__(f"{reason}: {message}")
         self.reason = reason
-        self.message = message
-        self.fix = fix
+        self.message = _cut(message)
+        self.fix = _cut(fix)
+        super().__init__(f"{reason}: {self.message}")
+
+
+def _cut(text: str, limit: int = 8000) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -16,9 +16,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, BinaryIO, Final, Self
 
 from pushserve_runtime import messages
+from pushserve_runtime.bounded_json import JsonLimit
 from pushserve_runtime.job_policy import Policy as JobPolicy
 from pushserve_runtime.job_policy import job_environment
 from pushserve_runtime.messages import ChannelError
@@ -72,22 +73,24 @@ class Job:
         finally:
             self.channel.settimeout(None)
 
-    def receive(self, timeout: float | None = None) -> dict[str, Any] | None:
+    def receive(
+        self, timeout: float | None = None, limit: JsonLimit = messages.LARGE
+    ) -> dict[str, Any] | None:
         """Wait for the job's next message; None when it has closed its side or ended.
 
         Raises:
             TimeoutError: nothing arrived in time (seconds).
-            ChannelError: it sent something else than a message.
+            ChannelError: it sent something else than a message, or one over the limit.
         """
-        return messages.receive(self.channel, timeout)
+        return messages.receive(self.channel, timeout, limit)
 
-    def receive_bytes(self, size: int, timeout: float) -> bytes:
-        """Wait for bytes that a message has announced.
+    def receive_into(self, file: BinaryIO, size: int, timeout: float) -> None:
+        """Write bytes that a message has announced to `file`.
 
         Raises:
             ChannelError: they did not arrive in time (seconds).
         """
-        return messages.receive_bytes(self.channel, size, timeout)
+        messages.receive_into(self.channel, size, file, timeout)
 
     def wait(self, timeout: float | None = None) -> Exit | None:
         """Wait for the job's end; None if it still runs after `timeout` seconds.
@@ -97,7 +100,7 @@ class Job:
         """
         if self._exit is None:
             try:
-                message = messages.receive(self._control, timeout)
+                message = messages.receive(self._control, timeout, messages.SMALL)
             except TimeoutError:
                 return None
             if message is None:
@@ -154,7 +157,7 @@ class SandboxClient:
             with theirs:
                 control.connect(str(self._path))
                 messages.send(control, request, [theirs.fileno(), *fds])
-            pid = _pid(messages.receive(control, _START_TIMEOUT))
+            pid = _pid(messages.receive(control, _START_TIMEOUT, messages.SMALL))
         except BaseException as error:
             ours.close()
             control.close()

@@ -108,7 +108,7 @@ LIMITS = Limits(timeout=60, memory=1024)
     ],
 )
 def test_an_end_without_an_answer_is_judged(end, reason, said):
-    failure = judge(end, LIMITS)
+    failure = judge(end, LIMITS, began=False)
     assert reason == failure.reason
     assert said in failure.message
     assert failure.fix

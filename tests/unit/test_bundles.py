@@ -130,7 +130,8 @@ def test_a_graph_lies_beside_the_files(tmp_path):
     folder.mkdir()
     (folder / "model.pkl").write_bytes(b"pickle")
     bundles = Bundles(tmp_path / "store")
-    plain, compiled = bundles.add(folder, {}), bundles.add(folder, {}, b"graph")
+    (tmp_path / "graph").write_bytes(b"graph")
+    plain, compiled = bundles.add(folder, {}), bundles.add(folder, {}, tmp_path / "graph")
 
     assert plain != compiled
     assert bundles.open(plain).graph is None

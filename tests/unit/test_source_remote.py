@@ -9,7 +9,7 @@ import pytest
 from pushserve_server.errors import BadInput, DeploymentFailed, Unavailable
 from pushserve_server.source.command import Budget, Cancelled, git_output
 from pushserve_server.source.failures import explained
-from pushserve_server.source.remote import RemoteRefs, list_refs, parse_refs, resolve
+from pushserve_server.source.remote import RefReader, RemoteRefs, list_refs, resolve
 from tests.fixtures.git_server import GitHost, Repo
 
 NEVER = threading.Event()
@@ -105,7 +105,9 @@ def test_names_are_resolved(expected: str | None, name: str) -> None:
 def test_a_lying_remote_gives_no_refs() -> None:
     """Lines that are not git's form are left out."""
     output = b"ref: refs/heads/gone\tHEAD\nxyz\trefs/heads/a\n\xff\n" + b"1" * 40 + b"\trefs/x/a\n"
-    assert RemoteRefs(None, {}) == parse_refs(output)
+    reader = RefReader()
+    reader.feed(output)
+    assert RemoteRefs(None, {}) == reader.refs()
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])

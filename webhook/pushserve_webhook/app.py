@@ -116,7 +116,7 @@ def _fault(error: Exception) -> Reply:
 def _log(response: Response) -> Response:
     """One line for each event, without anything that was in its body."""
     if request.path == "/webhook/github":
-        event = re.sub(r"[^a-z_]", "?", request.headers.get("X-GitHub-Event", "-"))[:40]
+        event = re.sub(r"[^a-z_]", "?", request.headers.get("X-GitHub-Event", "-")[:40])
         logger.info("%s event=%s status=%d", _mark(), event, response.status_code)
     return response
 

@@ -13,6 +13,8 @@ from urllib.parse import parse_qs
 
 _MAX_TEXT: Final = 2048
 """Longest ref or URL that is passed on, in characters."""
+_MAX_VALUES: Final = 1_000_000
+"""Most brackets and commas in a body: parsed, each may take 60 bytes. Pushes have thousands."""
 
 
 class BadPayload(Exception):
@@ -51,7 +53,7 @@ def read_event(event: str, content_type: str, body: bytes) -> Push | Pong | Igno
     if event == "ping":
         return Pong()
     if event not in ("push", ""):
-        return Ignored(f"event {event!r} says nothing about where a ref points; push does")
+        return Ignored(f"event {event[:60]!r} says nothing about where a ref points; push does")
     payload = _read_payload(content_type, body)
     if not event and ("ref" not in payload or "repository" not in payload or "ref_type" in payload):
         return Ignored("no X-GitHub-Event header, and the body is not a push")
@@ -61,9 +63,12 @@ def read_event(event: str, content_type: str, body: bytes) -> Push | Pong | Igno
 def _read_payload(content_type: str, body: bytes) -> dict[str, Any]:
     try:
         if content_type.partition(";")[0].strip().lower() == "application/x-www-form-urlencoded":
-            payload = json.loads(_read_form(body))
+            text = _read_form(body)
         else:
-            payload = json.loads(body)
+            text = body.decode(json.detect_encoding(body))
+        if sum(map(text.count, "[{,")) > _MAX_VALUES:
+            raise BadPayload("the body holds more values than any push")
+        payload = json.loads(text)
     except (ValueError, RecursionError):
         # RecursionError: JSON nested deeper than Python goes.
         raise BadPayload("the body is not JSON (nor a form with a JSON field `payload`)") from None

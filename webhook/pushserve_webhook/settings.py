@@ -8,7 +8,6 @@ runs where the server may not be installed, so it reads its few settings by itse
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -109,7 +108,7 @@ def load_settings() -> WebhookSettings:
         return WebhookSettings()
     except ValidationError as error:
         raise ConfigError(_explain(error)) from None
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"the configuration file {path} cannot be read: {error}") from None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -54,7 +55,10 @@ def inputs_from_csv(text: str, signature: Signature) -> Any:
     Raises:
         BadData: there is no header or no row, or a cell does not fit its column's type.
     """
-    lines = list(csv.reader(io.StringIO(text.removeprefix("\ufeff"))))
+    try:
+        lines = list(csv.reader(io.StringIO(text.removeprefix("\ufeff"))))
+    except csv.Error as error:  # such as a cell over 128 KiB: a quote that is never closed
+        raise BadData(f"the input is no CSV: {error}") from None
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line]
     if len(numbered) < 2:
         raise BadData("the input has no rows: give a line of column names, then the rows")
@@ -75,7 +79,7 @@ def inputs_from_csv(text: str, signature: Signature) -> Any:
 
 
 def _check_header(names: Sequence[str], features: Sequence[Feature]) -> None:
-    doubled = sorted({name for name in names if names.count(name) > 1})
+    doubled = sorted(name for name, count in Counter(names).items() if count > 1)
     if doubled:
         raise BadData(f"the header names these columns twice: {', '.join(doubled)}")
     known = {feature.name for feature in features}

@@ -89,7 +89,8 @@ def _compare(
         if name not in specs:
             raise BuildFailed(
                 "EXAMPLES_INVALID",
-                f"example {number} expects the output {name!r}, which the model does not give",
+                f"example {number} expects the output {printable(name, 80)!r}, which the model "
+                "does not give",
                 "expect a bare value, or outputs of: " + listed(list(specs)),
             )
         actual = _by_class(got[name], specs[name]) if isinstance(value, Mapping) else got[name]
@@ -121,7 +122,7 @@ def matches(expected: Any, got: Any, tolerance: Tolerance) -> bool:
             and all(matches(e, g, tolerance) for e, g in zip(expected, got, strict=True))
         )
     if _is_number(expected) and _is_number(got):
-        return _close(float(expected), float(got), tolerance)
+        return _close(_as_float(expected), _as_float(got), tolerance)
     if expected is None and isinstance(got, float):
         return math.isnan(got)
     return type(expected) is type(got) and bool(expected == got)
@@ -129,6 +130,13 @@ def matches(expected: Any, got: Any, tolerance: Tolerance) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _as_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.copysign(math.inf, value > 0 or -1)
 
 
 def _close(expected: float, got: float, tolerance: Tolerance) -> bool:

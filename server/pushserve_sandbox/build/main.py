@@ -50,7 +50,10 @@ def main(channel: socket.socket, spec: Mapping[str, Any]) -> None:
         messages.send(channel, {"blob": name, "size": len(content)})
         channel.sendall(content)
 
-    messages.send(channel, build(spec, progress, keep))
+    try:
+        messages.send(channel, build(spec, progress, keep))
+    except messages.ChannelError as error:
+        messages.send(channel, _too_large(error).to_json())
 
 
 def build(
@@ -149,6 +152,14 @@ class _Build:
                 "log": self.notes.log.text,
             },
         }
+
+
+def _too_large(error: messages.ChannelError) -> BuildFailed:
+    return BuildFailed(
+        "SIGNATURE_TOO_LARGE",
+        f"what there is to say about the model is too much ({error})",
+        "use fewer features, classes or categories",
+    )
 
 
 def _not_possible(reason: str) -> BuildFailed:

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pushserve_runtime.build_error import BuildFailed, printable
+from pushserve_runtime.bounded_json import JsonLimit, parse_json
+from pushserve_runtime.build_error import BuildFailed
 
-SIZE_LIMIT: Final = 32 * 1024**2
+LIMIT: Final = JsonLimit(size=32 * 1024**2, values=10_000_000, depth=64)
 COUNT_LIMIT: Final = 10_000
 
 _FORMS: Final = (
@@ -43,14 +44,15 @@ def read_examples(path: Path) -> list[Example]:
     """
     if not path.is_file():
         raise _invalid(path, "the file does not exist")
-    if path.stat().st_size > SIZE_LIMIT:
-        raise _invalid(path, f"it is larger than {SIZE_LIMIT // 1024**2} MiB")
+    if path.stat().st_size > LIMIT.size:
+        raise _invalid(path, f"it is larger than {LIMIT.size // 1024**2} MiB")
     try:
-        data = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise _invalid(path, f"it is not JSON ({printable(str(error), 100)})") from error
-    try:
+        data = parse_json(path.read_bytes(), LIMIT)
+        json.dumps(data, ensure_ascii=False).encode()
         examples = parse_examples(data)
+    except UnicodeEncodeError as error:
+        # No caller can send such a text: protobuf's are UTF-8.
+        raise _invalid(path, "a text holds half of a pair of surrogates (\\ud800…)") from error
     except ValueError as error:
         raise _invalid(path, str(error)) from error
     if len(examples) > COUNT_LIMIT:

@@ -90,7 +90,7 @@ def _try_forms(
 def _said(error: Exception) -> str:
     """Describe an error; skl2onnx's two most frequent ones in words of our own."""
     if isinstance(error, MissingShapeCalculator | MissingConverter):
-        name = re.search(r"'<class '(?:[\w.]+\.)?(\w+)'>'", str(error))
+        name = re.search(r"'<class '(?:[\w.]+\.)?(\w+)'>'", str(error)[:1000])
         return f"there is no converter to ONNX for {name[1] if name else 'one of its steps'}"
     return brief(error)
 

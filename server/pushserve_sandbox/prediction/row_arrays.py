@@ -20,6 +20,8 @@ NUMPY: Final[dict[DType, str]] = {
     DType.INT32: "<i4",
     DType.BOOL: "?",
 }
+_LARGEST: Final = 2**1023
+"""Integers up to here are floats; json.loads gives longer ones too."""
 
 
 class RowInvalid(ValueError):
@@ -59,9 +61,10 @@ def _checked(feature: Feature, value: Any) -> Any:
     if feature.dtype is DType.STRING:
         fits = isinstance(value, str)
     elif feature.dtype in (DType.INT64, DType.INT32):
-        fits = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        fits = whole and abs(value) < 2 ** (63 if feature.dtype is DType.INT64 else 31)
     else:
-        fits = isinstance(value, int | float)
+        fits = isinstance(value, float) or (isinstance(value, int) and abs(value) < _LARGEST)
     if not fits:
         raise RowInvalid(f"{feature.name!r} is a {feature.dtype}, not {value!r:.40}")
     return value

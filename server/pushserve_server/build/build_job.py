@@ -34,6 +34,8 @@ _POLL: Final = 0.1
 _EXIT_PATIENCE: Final = 5.0
 _ANSWER_PATIENCE: Final = 10.0
 _MOST_NOTES: Final = 50
+_MOST_MESSAGES: Final = 200
+"""Of one job; an honest one sends about six."""
 _EXIT_JAIL: Final = 71  # as pushserve_sandbox.zygote.child has it, without its imports
 
 
@@ -48,8 +50,8 @@ class BuildResult:
     engine: EngineName
     signature: Signature
     report: dict[str, Any]
-    graph: bytes | None = None
-    """What an artifact that is no graph was compiled to."""
+    has_graph: bool = False
+    """Whether an artifact that is no graph was compiled to one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """What a child said last, and the graph that it gave before."""
+    """What a child said last, and whether it gave a graph before."""
 
     answer: Mapping[str, Any]
-    graph: bytes | None
+    has_graph: bool
 
 
 def build(
@@ -77,8 +79,11 @@ def build(
     zygote: SandboxClient,
     cancelled: threading.Event,
     progress: Callable[[str], None],
+    graph: Path,
 ) -> BuildResult:
     """Load, inspect and try the model in `folder`; `progress` is told each step.
+
+    What an artifact that is no graph is compiled to is written to `graph`.
 
     Raises:
         DeploymentFailed: the model did not pass, with the reason.
@@ -93,16 +98,14 @@ def build(
     }
     limits = Limits(settings.build_timeout, settings.sandbox_memory, settings.max_artifact)
     with zygote.start("build", spec, _policy(folder, limits)) as job:
-        heard = _listen(job, limits, cancelled, progress)
+        heard = _Conversation(job, limits, progress, graph).listen(cancelled)
     answer = heard.answer
     if answer.get("ok") is not True:
         raise _refused(answer)
     engine = read_engine(answer)
-    if (heard.graph is not None) != (
-        engine is EngineName.ONNX and model_files.format is not Format.ONNX
-    ):
+    if heard.has_graph != (engine is EngineName.ONNX and model_files.format is not Format.ONNX):
         raise invalid_answer("graph")
-    return BuildResult(engine, read_signature(answer), read_report(answer), heard.graph)
+    return BuildResult(engine, read_signature(answer), read_report(answer), heard.has_graph)
 
 
 def check_graph(
@@ -131,7 +134,7 @@ def check_graph(
     }
     limits = Limits(settings.build_timeout, settings.sandbox_memory)
     with zygote.start("build", spec, _policy(folder, limits)) as job:
-        heard = _listen(job, limits, cancelled, lambda _message: None)
+        heard = _Conversation(job, limits, lambda _message: None, None).listen(cancelled)
     if heard.answer.get("ok") is not True:
         raise _refused(heard.answer)
     if read_engine(heard.answer) is not EngineName.ONNX:
@@ -160,41 +163,73 @@ def _policy(folder: Path, limits: Limits) -> JobPolicy:
     )
 
 
-def _listen(
-    job: Job, limits: Limits, cancelled: threading.Event, progress: Callable[[str], None]
-) -> _Heard:
-    """Pass progress on until the child has given its answer or is gone."""
-    deadline = time.monotonic() + limits.timeout
-    notes = 0
-    graph = None
-    while not cancelled.is_set():
-        if time.monotonic() > deadline:
-            raise _timeout(limits)
-        if not _readable(job):
-            continue
+class _Conversation:
+    """What one child says. All of it is input from outside, whose amount is bounded.
+
+    `graph` is where a compiled graph is written; None where none is due.
+    """
+
+    def __init__(
+        self, job: Job, limits: Limits, progress: Callable[[str], None], graph: Path | None
+    ) -> None:
+        self._job = job
+        self._limits = limits
+        self._progress = progress
+        self._graph = graph
+        self._messages = 0
+        self._began = False
+        self._has_graph = False
+
+    def listen(self, cancelled: threading.Event) -> _Heard:
+        """Pass progress on until the child has given its answer or is gone.
+
+        Raises:
+            DeploymentFailed: it ended without an answer, or said what no build says.
+            Interrupted: `cancelled` was set.
+        """
+        deadline = time.monotonic() + self._limits.timeout
+        while not cancelled.is_set():
+            if time.monotonic() > deadline:
+                raise _timeout(self._limits)
+            if _readable(self._job):
+                message = self._receive()
+                if "ok" in message:
+                    return _Heard(message, self._has_graph)
+                self._note(message)
+        raise Interrupted
+
+    def _receive(self) -> Mapping[str, Any]:
         try:
-            message = job.receive(_ANSWER_PATIENCE)
+            message = self._job.receive(_ANSWER_PATIENCE)
             if message is not None and "blob" in message:
-                graph = _receive_graph(job, message, limits)
-                continue
+                self._receive_graph(message)
         except (ChannelError, TimeoutError) as error:
-            raise invalid_answer(clean_text(error, 200)) from None
+            raise invalid_answer(clean_text(str(error), 200)) from None
         if message is None:
-            raise judge(job.wait(_EXIT_PATIENCE), limits)
-        if "ok" in message:
-            return _Heard(message, graph)
+            raise judge(self._job.wait(_EXIT_PATIENCE), self._limits, began=self._began)
+        return message
+
+    def _receive_graph(self, message: Mapping[str, Any]) -> None:
+        size = message.get("size")
+        if self._graph is None or self._has_graph:
+            raise ChannelError("a graph that nobody asked for")
+        if not isinstance(size, int) or not 0 < size <= self._limits.graph:
+            raise ChannelError("a graph of impossible size")
+        with self._graph.open("xb") as file:
+            self._job.receive_into(file, size, _ANSWER_PATIENCE)
+        self._graph.chmod(0o644)  # the sandbox's user reads it, whatever the server's umask
+        self._has_graph = True
+
+    def _note(self, message: Mapping[str, Any]) -> None:
+        self._messages += 1
+        if self._messages > _MOST_MESSAGES:
+            raise invalid_answer(f"more than {_MOST_MESSAGES} messages")
         if "failed" in message:
-            logger.warning("a build child failed: %s", clean_text(message["failed"]))
-        elif (notes := notes + 1) <= _MOST_NOTES:
-            progress(clean_text(message.get("message", ""), 200))
-    raise Interrupted
-
-
-def _receive_graph(job: Job, message: Mapping[str, Any], limits: Limits) -> bytes:
-    size = message.get("size")
-    if not isinstance(size, int) or not 0 < size <= limits.graph:
-        raise ChannelError("a graph of impossible size")
-    return job.receive_bytes(size, _ANSWER_PATIENCE)
+            logger.warning("a build child failed: %s", clean_text(repr(message["failed"])))
+        elif "stage" in message:
+            self._began = True
+            if self._messages <= _MOST_NOTES:
+                self._progress(clean_text(message.get("message"), 200))
 
 
 def _readable(job: Job) -> bool:
@@ -205,16 +240,20 @@ def _readable(job: Job) -> bool:
 
 
 def _refused(answer: Mapping[str, Any]) -> DeploymentFailed:
-    reason = clean_text(answer.get("reason", ""), 64)
+    reason = clean_text(answer.get("reason"), 64)
     if not reason.replace("_", "").isalnum() or reason != reason.upper():
         return invalid_answer("reason")
     return DeploymentFailed(
-        reason, clean_text(answer.get("message", "")), clean_text(answer.get("fix", ""))
+        reason, clean_text(answer.get("message")), clean_text(answer.get("fix"))
     )
 
 
-def judge(end: Exit | None, limits: Limits) -> DeploymentFailed:
-    """Say why a child ended without an answer; None stands for one that is still there."""
+def judge(end: Exit | None, limits: Limits, *, began: bool) -> DeploymentFailed:
+    """Say why a child ended without an answer; None stands for one that is still there.
+
+    `began` tells whether it had said that it loads the model: it was then in its jail, and what
+    it exits with is the model's choice.
+    """
     if end is None:
         return invalid_answer("it closed its channel")
     if end.signal == signal.SIGXCPU or (
@@ -234,7 +273,7 @@ def judge(end: Exit | None, limits: Limits) -> DeploymentFailed:
             "Load the model in a fresh Python with the server's package versions; a native "
             "library in it crashes, or it was saved by another version of one.",
         )
-    if end.code == _EXIT_JAIL:
+    if end.code == _EXIT_JAIL and not began:
         return DeploymentFailed(
             "SANDBOX_UNAVAILABLE",
             "this server could not lock the model's process in",

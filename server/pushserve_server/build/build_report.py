@@ -7,11 +7,11 @@ unknown keys are dropped, and text is made printable.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
+from itertools import islice
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pushserve_runtime.signature import Feature, OutputSpec, Signature
 from pushserve_server.domain.records import EngineName
@@ -25,11 +25,13 @@ _MAX_COLUMNS: Final = 1_000_000
 _MAX_NAME: Final = 1024
 _MAX_MESSAGE: Final = 4000
 _MAX_LOG: Final = 16_384
+_MAX_LINES: Final = 50
+_INT64: Final = 2**63
 
 
 def clean_text(value: object, limit: int = _MAX_MESSAGE) -> str:
-    """Give text from the child as printable text of at most `limit` characters."""
-    text = str(value)[:limit]
+    """Give text from the child as printable text of at most `limit` characters; "" for no text."""
+    text = value[:limit] if isinstance(value, str) else ""
     return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
 
 
@@ -37,7 +39,19 @@ def _clean(limit: int) -> AfterValidator:
     return AfterValidator(lambda value: clean_text(value, limit))
 
 
+def _first(count: int) -> BeforeValidator:
+    """Look at so many items of a list or an object only."""
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, dict):
+            return dict(islice(value.items(), count))
+        return value[:count] if isinstance(value, list) else value
+
+    return BeforeValidator(cut)
+
+
 _Line = Annotated[str, _clean(500)]
+_Seconds = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Report(BaseModel):
@@ -49,8 +63,8 @@ class _Report(BaseModel):
     estimator: _Line = ""
     sklearn: _Line = ""
     examples_checked: Annotated[int, Field(ge=0, le=2**31)] = 0
-    timings: Annotated[dict[_Line, Annotated[float, Field(allow_inf_nan=False)]], Field()] = {}
-    warnings: list[_Line] = []
+    timings: Annotated[dict[_Line, _Seconds], _first(_MAX_LINES)] = {}
+    warnings: Annotated[list[_Line], _first(_MAX_LINES)] = []
     log: Annotated[str, _clean(_MAX_LOG)] = ""
 
 
@@ -64,10 +78,7 @@ def read_report(answer: Mapping[str, Any]) -> dict[str, Any]:
         report = _Report.model_validate(answer.get("report") or {})
     except ValidationError as error:
         raise invalid_answer(f"report: {error.error_count()} mistakes") from None
-    values = report.model_dump()
-    values["timings"] = dict(list(report.timings.items())[:50])
-    values["warnings"] = report.warnings[:50]
-    return values
+    return report.model_dump()
 
 
 def read_engine(answer: Mapping[str, Any]) -> EngineName:
@@ -97,8 +108,8 @@ def read_signature(answer: Mapping[str, Any]) -> Signature:
             )
         signature = Signature.from_json(answer["signature"])
         _check_signature(signature)
-    except (KeyError, ValueError, TypeError, RecursionError) as error:
-        raise invalid_answer(f"signature: {clean_text(error, 200)}") from None
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
+        raise invalid_answer(f"signature: {clean_text(str(error), 200)}") from None
     return signature
 
 
@@ -106,6 +117,7 @@ def _check_signature(signature: Signature) -> None:
     _check_names([feature.name for feature in signature.inputs], _MAX_FEATURES)
     outputs = [output.name for output in signature.outputs]
     _check_names(outputs, _MAX_OUTPUTS)
+    _check_names(list(signature.default_outputs), _MAX_OUTPUTS)
     if not set(signature.default_outputs) <= set(outputs):
         raise ValueError("default outputs that do not exist")
     for feature in signature.inputs:
@@ -118,23 +130,32 @@ def _check_names(names: list[str], most: int) -> None:
     if len(names) > most or len(set(names)) != len(names):
         raise ValueError(f"more than {most} names, or names twice")
     for name in names:
-        if not 0 < len(name) <= _MAX_NAME or "\0" in name:
-            raise ValueError("a name that is empty, too long or holds a zero byte")
+        _check_text(name)
+        if not 0 < len(name) <= _MAX_NAME:
+            raise ValueError("a name that is empty or too long")
+
+
+def _check_text(text: str) -> None:
+    text.encode()  # raises ValueError for half of a pair of surrogates, which no database takes
+    if "\0" in text:
+        raise ValueError("a text that holds a zero byte")
 
 
 def _check_categories(feature: Feature) -> None:
     for value in feature.categories:
-        if not isinstance(value, str | int | float) or "\0" in str(value):
+        if isinstance(value, str):
+            _check_text(value)
+        elif not isinstance(value, int | float):
             raise TypeError("a category that is neither text nor a number")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError("a category that is not finite")
+        elif not -_INT64 <= value < _INT64:  # nor is NaN
+            raise ValueError("a category that is no finite number of 64 bits")
 
 
 def _check_output(output: OutputSpec) -> None:
     if not 0 <= output.columns <= _MAX_COLUMNS or len(output.classes) > _MAX_CLASSES:
         raise ValueError("an output of impossible size")
-    if any("\0" in name for name in output.classes):
-        raise ValueError("a class that holds a zero byte")
+    for name in output.classes:
+        _check_text(name)
 
 
 def invalid_answer(what: str) -> DeploymentFailed:

@@ -66,8 +66,11 @@ class Bundles:
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
 
-    def add(self, folder: Path, spec: dict[str, Any], graph: bytes | None = None) -> str:
-        """Store a copy of `folder`'s files with `spec` (JSON values); return the digest."""
+    def add(self, folder: Path, spec: dict[str, Any], graph: Path | None = None) -> str:
+        """Store a copy of `folder`'s files, and of a graph, with `spec` (JSON values).
+
+        Returns the digest.
+        """
         # Umask must not decide whether the sandbox's user can read a bundle.
         self._root.mkdir(mode=0o755, parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=self._root))
@@ -75,8 +78,7 @@ class Bundles:
             files = _copy(folder, temporary / "files")
             head = {"format": _FORMAT, "spec": spec, "files": [_row(file) for file in files]}
             if graph is not None:
-                _write(temporary / _GRAPH, graph)
-                head["graph"] = _row(_File(_GRAPH, len(graph), hashlib.sha256(graph).hexdigest()))
+                head["graph"] = _row(_copy_file(graph, temporary / _GRAPH, _GRAPH))
             content = _canonical(head)
             digest = hashlib.sha256(content).hexdigest()
             _write(temporary / _NAME, content)

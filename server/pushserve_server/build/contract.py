@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+from pushserve_runtime.build_error import listed
 from pushserve_runtime.closest_name import did_you_mean
 from pushserve_runtime.job_spec import ENDINGS, SAFE_FORMATS, Format
 from pushserve_server.build.manifest import FILE_NAME, Manifest, Tolerance
@@ -28,7 +29,6 @@ _STANDARD: Final[tuple[str, ...]] = ("model.skops", "model.onnx", "model.joblib"
 _EXAMPLES: Final = ("examples.json", "test_data.json")
 _PREDICT: Final = str(Format.SCRIPT)
 _REQUIREMENTS: Final = "requirements.txt"
-_SHOWN: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,12 +193,10 @@ def _missing(present: frozenset[str]) -> DeploymentFailed:
 def _ambiguous(candidates: list[str]) -> DeploymentFailed:
     return DeploymentFailed(
         "ARTIFACT_AMBIGUOUS",
-        f"the folder holds {len(candidates)} models: {', '.join(candidates[:_SHOWN])}",
+        f"the folder holds {len(candidates)} models: {listed(candidates)}",
         f'Remove all but one, or say which one in {FILE_NAME}:\nartifact = "{candidates[0]}"',
     )
 
 
 def _listing(present: frozenset[str]) -> str:
-    names = sorted(present)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return (", ".join(names[:_SHOWN]) + more) or "no files"
+    return listed(sorted(present)) or "no files"

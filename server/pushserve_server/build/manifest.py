@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from pushserve_runtime.build_error import printable
 from pushserve_runtime.closest_name import did_you_mean
 from pushserve_runtime.signature import MODEL_NAME, DType
 from pushserve_server.errors import DeploymentFailed
 
 FILE_NAME: Final = "pushserve.toml"
-_MAX_BYTES: Final = 256 * 1024
+MAX_BYTES: Final = 64 * 1024
+_MAX_DOTS: Final = 100
+"""A line: of dotted keys and table heads, tomllib's work grows as the square of their parts."""
+_MAX_DIGITS: Final = 1000
+_LONG_NUMBER: Final = re.compile(rf"(?<![0-9A-Fa-f_])[0-9A-Fa-f_]{{{_MAX_DIGITS + 1}}}")
 _MAX_MISTAKES: Final = 20
 _EXAMPLE: Final = 'For example:\n  name = "iris"\n  artifact = "model.skops"\n  workers = 2'
 
@@ -84,7 +90,7 @@ class Manifest(_Table):
 
 
 def parse_manifest(content: bytes) -> Manifest:
-    """Read a manifest.
+    """Read a manifest; of a longer one, `content` may end after `MAX_BYTES` + 1 bytes.
 
     Raises:
         DeploymentFailed: MANIFEST_INVALID, with one line for each mistake.
@@ -104,20 +110,36 @@ def parse_manifest(content: bytes) -> Manifest:
 
 
 def _parse_toml(content: bytes) -> dict[str, Any]:
-    if len(content) > _MAX_BYTES:
-        raise _invalid(f"it has {len(content)} bytes; at most {_MAX_BYTES} are read")
+    if len(content) > MAX_BYTES:
+        raise _invalid(f"it has more than {MAX_BYTES} bytes, which are not read")
     try:
-        return tomllib.loads(content.decode("utf-8-sig"))
+        text = content.decode("utf-8-sig")
+        _check_lines(text)
+        return tomllib.loads(text)
     except UnicodeDecodeError:
         raise _invalid("it is not UTF-8 text") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise _invalid(f"it is not TOML: {error}") from None
+    except RecursionError:
+        raise _invalid("it nests arrays or tables too deep") from None
+    except ValueError as error:  # also for a date that there is not
+        raise _invalid(f"it is not TOML: {printable(str(error))}") from None
+
+
+def _check_lines(text: str) -> None:
+    """Refuse what takes tomllib long, whether or not it is inside of a string."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.count(".") > _MAX_DOTS:
+            raise _invalid(
+                f"line {number} holds {line.count('.')} dots, and at most {_MAX_DOTS} are read; "
+                "begin a new line after each item of a long list"
+            )
+        if _LONG_NUMBER.search(line):
+            raise _invalid(f"line {number} holds a number of more than {_MAX_DIGITS} digits")
 
 
 def _mistakes(error: ValidationError) -> list[str]:
     lines = []
     for item in error.errors(include_url=False, include_input=False)[:_MAX_MISTAKES]:
-        where = ".".join(str(part) for part in item["loc"])
+        where = printable(".".join(str(part) for part in item["loc"]))
         if item["type"] == "extra_forbidden":
             known = _known_keys(item["loc"][:-1])
             text = f"{where}: no such key" + (f"; there are {', '.join(known)}" if known else "")

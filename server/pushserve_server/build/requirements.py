@@ -14,13 +14,18 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from typing import Final
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
+from pushserve_runtime.build_error import printable
 from pushserve_server.errors import DeploymentFailed
 
+MAX_BYTES: Final = 1024**2
+"""Most of it are hashes, where there are any; what is left is read in time linear to it."""
 _MAX_LINES: Final = 2000
+_MAX_LINE: Final = 4096
+_MAX_READ: Final = 256 * 1024
 _SHOWN: Final = 30
 _HASH = re.compile(r"\s--hash=\S+")
-_USERINFO = re.compile(r"//[^/@\s]*@")
 _COMMENT = re.compile(r"(^|\s)#.*$")
 
 
@@ -34,16 +39,17 @@ class Mismatch:
 
 
 def check_requirements(content: bytes) -> None:
-    """Check every line.
+    """Check every line; of a longer file, `content` may end after `MAX_BYTES` + 1 bytes.
 
     Raises:
         DeploymentFailed: REQUIREMENTS_NOT_SATISFIED, naming each line that differs and what
             is installed.
     """
-    mismatches = [m for line in _lines(content) for m in _check_line(line)]
+    checker = _Checker()
+    mismatches = [m for line in _lines(content) for m in checker.check(line)]
     if not mismatches:
         return
-    shown = "\n".join(f"{m.line}: {m.why}" for m in mismatches[:_SHOWN])
+    shown = "\n".join(f"{printable(m.line)}: {m.why}" for m in mismatches[:_SHOWN])
     more = f"\nand {len(mismatches) - _SHOWN} more" if len(mismatches) > _SHOWN else ""
     lines = [m.instead for m in mismatches if m.instead]
     instead = ", with these lines:\n" + "\n".join(lines[:_SHOWN]) if lines else ""
@@ -56,19 +62,43 @@ def check_requirements(content: bytes) -> None:
 
 
 def _lines(content: bytes) -> Iterator[str]:
-    text = _decode(content).replace("\\\r\n", " ").replace("\\\n", " ")
-    lines = text.splitlines()
+    """Give what the lines hold, without comments and hashes."""
+    if len(content) > MAX_BYTES:
+        raise _too_much(f"has more than {MAX_BYTES:,} bytes, which are not read")
+    lines = _joined(_decode(content))
     if len(lines) > _MAX_LINES:
-        raise DeploymentFailed(
-            "REQUIREMENTS_NOT_SATISFIED",
-            f"requirements.txt has {len(lines)} lines; at most {_MAX_LINES} are read",
-            "List only the packages that the model needs.",
-        )
-    for raw in lines:
+        raise _too_much(f"has {len(lines):,} lines; at most {_MAX_LINES:,} are read")
+    total = 0
+    for number, raw in lines:
         # The packages are installed already: there is no download that a hash could vouch for.
         line = _HASH.sub("", _COMMENT.sub("", raw)).strip()
+        total += len(line)
+        if len(line) > _MAX_LINE:
+            raise _too_much(f"has {len(line):,} characters in line {number}, over {_MAX_LINE:,}")
+        if total > _MAX_READ:
+            raise _too_much(f"has more than {_MAX_READ:,} characters up to line {number}")
         if line:
             yield line
+
+
+def _joined(text: str) -> list[tuple[int, str]]:
+    """Give each line with its number; those that end in a backslash with what follows."""
+    joined, first, parts = [], 0, list[str]()
+    for number, raw in enumerate(text.splitlines(), start=1):
+        first = first or number
+        parts.append(raw.removesuffix("\\"))
+        if not raw.endswith("\\"):
+            joined.append((first, " ".join(parts)))
+            first, parts = 0, []
+    return [*joined, (first, " ".join(parts))] if parts else joined
+
+
+def _too_much(what: str) -> DeploymentFailed:
+    return DeploymentFailed(
+        "REQUIREMENTS_NOT_SATISFIED",
+        f"requirements.txt {what}",
+        "List only the packages that the model needs, one a line.",
+    )
 
 
 def _decode(content: bytes) -> str:
@@ -78,40 +108,65 @@ def _decode(content: bytes) -> str:
     return content.decode("utf-8-sig", errors="replace")
 
 
-def _check_line(line: str) -> Iterator[Mismatch]:
-    if line.startswith("-"):
-        option = line.split(maxsplit=1)[0]
-        yield Mismatch(option, "options are not read; only packages with versions are")
-        return
-    try:
-        requirement = Requirement(line)
-    except InvalidRequirement:
-        yield Mismatch(_USERINFO.sub("//", line), 'not a requirement such as "scikit-learn>=1.9"')
-        return
-    if requirement.url is not None:
-        yield Mismatch(requirement.name, "packages from addresses are not installed")
-    elif requirement.marker is None or requirement.marker.evaluate():
-        yield from _check_installed(line, requirement)
+class _Checker:
+    """Checks lines of one file; looks at each extra of each package once."""
+
+    def __init__(self) -> None:
+        self._extras_seen: set[tuple[str, str]] = set()
+
+    def check(self, line: str) -> Iterator[Mismatch]:
+        """Give what does not hold of a line."""
+        if line.startswith("-"):
+            option = line.split(maxsplit=1)[0].partition("=")[0]
+            yield Mismatch(option, "options are not read; only packages with versions are")
+            return
+        try:
+            requirement = Requirement(line)
+            holds_here = requirement.marker is None or requirement.marker.evaluate()
+        except InvalidRequirement:
+            yield Mismatch(_without_user(line), 'not a requirement such as "scikit-learn>=1.9"')
+            return
+        except (ValueError, RecursionError) as error:  # long numbers, deep parentheses
+            yield Mismatch(_without_user(line), f"cannot be read: {printable(str(error), 100)}")
+            return
+        if requirement.url is not None:
+            yield Mismatch(requirement.name, "packages from addresses are not installed")
+        elif holds_here:
+            yield from self._check_installed(line, requirement)
+
+    def _check_installed(self, line: str, requirement: Requirement) -> Iterator[Mismatch]:
+        try:
+            found = distribution(requirement.name)
+        except PackageNotFoundError:
+            yield Mismatch(line, "not installed")
+            return
+        if not requirement.specifier.contains(found.version, prereleases=True):
+            right = f"{requirement.name}=={found.version}"
+            yield Mismatch(line, f"{found.version} is installed", right)
+            return
+        yield from self._check_extras(line, found, requirement.extras)
+
+    def _check_extras(self, line: str, found: Distribution, extras: set[str]) -> Iterator[Mismatch]:
+        known = map(canonicalize_name, found.metadata.get_all("Provides-Extra") or ())
+        asked = {canonicalize_name(extra) for extra in extras} & set(known)
+        new = {(found.name, extra) for extra in asked} - self._extras_seen
+        if not new:
+            return
+        self._extras_seen |= new
+        needs = [Requirement(text) for text in found.requires or ()]
+        for _, extra in sorted(new):
+            for needed in _needed_by(extra, needs):
+                yield from self._check_installed(f"{line} (needs {needed.name})", needed)
 
 
-def _check_installed(line: str, requirement: Requirement) -> Iterator[Mismatch]:
-    try:
-        found = distribution(requirement.name)
-    except PackageNotFoundError:
-        yield Mismatch(line, "not installed")
-        return
-    if not requirement.specifier.contains(found.version, prereleases=True):
-        right = f"{requirement.name}=={found.version}"
-        yield Mismatch(line, f"{found.version} is installed", right)
-        return
-    for extra in sorted(requirement.extras):
-        yield from _check_extra(line, found, extra)
+def _needed_by(extra: str, needs: list[Requirement]) -> Iterator[Requirement]:
+    """Give what an extra needs and the package itself does not."""
+    for needed in needs:
+        marker = needed.marker
+        if marker and not marker.evaluate({"extra": ""}) and marker.evaluate({"extra": extra}):
+            yield needed
 
 
-def _check_extra(line: str, found: Distribution, extra: str) -> Iterator[Mismatch]:
-    for text in found.requires or ():
-        needed = Requirement(text)
-        if needed.marker is None or needed.marker.evaluate({"extra": ""}):
-            continue  # installed with the package itself
-        if needed.marker.evaluate({"extra": extra}):
-            yield from _check_installed(f"{line} (needs {needed.name})", needed)
+def _without_user(line: str) -> str:
+    before, separator, rest = line.partition("//")
+    return before + separator + rest.rpartition("@")[2]

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from pushserve_runtime.signature import Signature
+from pushserve_server.build import manifest, requirements
 from pushserve_server.build.build_job import BuildResult, build, check_graph, model_spec
 from pushserve_server.build.bundles import Bundles
 from pushserve_server.build.contract import ModelFiles, find_model_files
-from pushserve_server.build.manifest import FILE_NAME, parse_manifest
-from pushserve_server.build.requirements import check_requirements
 from pushserve_server.domain.records import EngineName
 from pushserve_server.sandbox_client import SandboxClient
 from pushserve_server.settings import Settings
@@ -128,10 +127,14 @@ class Builder:
             DeploymentFailed: it does not hold.
         """
         rule = find_rule(location.source, self._settings.sources)
-        content = (files.folder / FILE_NAME).read_bytes() if FILE_NAME in files.names else b""
-        found = find_model_files(files.names, parse_manifest(content), rule.trust, location.source)
+        content = b""
+        if manifest.FILE_NAME in files.names:
+            content = _beginning(files.folder / manifest.FILE_NAME, manifest.MAX_BYTES)
+        said = manifest.parse_manifest(content)
+        found = find_model_files(files.names, said, rule.trust, location.source)
         if found.requirements is not None:
-            check_requirements((files.folder / found.requirements).read_bytes())
+            path = files.folder / found.requirements
+            requirements.check_requirements(_beginning(path, requirements.MAX_BYTES))
         return found
 
     def build(
@@ -148,24 +151,27 @@ class Builder:
             Unavailable: the zygote cannot be reached.
         """
         began = time.monotonic()
-        built = build(
-            files.folder,
-            found,
-            settings=self._settings,
-            zygote=self._zygote,
-            cancelled=cancelled,
-            progress=progress,
-        )
-        if built.graph is not None:
-            self._check_graph(built, built.graph, cancelled)
-        finished = time.monotonic()
-        spec = {
-            **model_spec(found, self._settings),
-            "engine": str(built.engine),  # not what was asked for: a restored one asks for this
-            "signature": built.signature.to_json(),
-            "workers": found.workers,
-        }
-        digest = self.bundles.add(files.folder, spec, built.graph)
+        with self.workplace() as workplace:
+            graph = workplace / "compiled.onnx"
+            built = build(
+                files.folder,
+                found,
+                settings=self._settings,
+                zygote=self._zygote,
+                cancelled=cancelled,
+                progress=progress,
+                graph=graph,
+            )
+            if built.has_graph:
+                self._check_graph(graph, built, cancelled)
+            finished = time.monotonic()
+            spec = {
+                **model_spec(found, self._settings),
+                "engine": str(built.engine),  # not what was asked for: a restored one asks for this
+                "signature": built.signature.to_json(),
+                "workers": found.workers,
+            }
+            digest = self.bundles.add(files.folder, spec, graph if built.has_graph else None)
         timings = {
             **built.report["timings"],
             "build_total": round(finished - began, 4),
@@ -174,16 +180,18 @@ class Builder:
         report = {**built.report, "timings": timings, "size_bytes": files.size}
         return StoredBundle(digest, built.engine, built.signature, report)
 
-    def _check_graph(self, built: BuildResult, graph: bytes, cancelled: threading.Event) -> None:
-        with self.workplace() as workplace:
-            path = workplace / "compiled.onnx"
-            path.write_bytes(graph)
-            path.chmod(0o644)
-            check_graph(
-                workplace,
-                path.name,
-                built.signature,
-                settings=self._settings,
-                zygote=self._zygote,
-                cancelled=cancelled,
-            )
+    def _check_graph(self, graph: Path, built: BuildResult, cancelled: threading.Event) -> None:
+        check_graph(
+            graph.parent,
+            graph.name,
+            built.signature,
+            settings=self._settings,
+            zygote=self._zygote,
+            cancelled=cancelled,
+        )
+
+
+def _beginning(path: Path, limit: int) -> bytes:
+    """Read a file, or one byte more than `limit` of it, by which a reader knows that it is over."""
+    with path.open("rb") as file:
+        return file.read(limit + 1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from pushserve_runtime.build_error import listed
 from pushserve_runtime.closest_name import did_you_mean
 from pushserve_server.deploy.register_target import Target, clean_target
 from pushserve_server.domain.records import Deployment, Model
@@ -154,7 +155,7 @@ def _nothing_found(target: Target, remote: RemoteRefs | None) -> NotFound | Unav
             reason="REMOTE_UNREACHABLE",
         )
     names = [short_name(name) for name in sorted(remote.refs)]
-    there = ", ".join(names[:_SHOWN]) or "none"
+    there = listed(names, _SHOWN) or "none"
     if not target.ref:
         message = f"{target.source} has no default branch; push one, or name a ref ({there})"
         return NotFound("ref", "HEAD", message)

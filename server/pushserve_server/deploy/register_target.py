@@ -8,15 +8,14 @@ from typing import Final
 
 from pushserve_runtime.signature import MODEL_NAME
 from pushserve_server.errors import BadInput, Violation
+from pushserve_server.registry.request_texts import check_text
 from pushserve_server.source.urls import normalize_url
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 # What git check-ref-format refuses.
 _BAD_REF: Final = re.compile(
     r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|^[./-]|[./]$|^@$"
 )
-_LONGEST: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +38,9 @@ def clean_target(*, source: str, ref: str, commit: str, path: str, model: str) -
     Raises:
         BadInput: naming each field that is wrong, and what would be right.
     """
+    given = {"ref": ref, "commit": commit, "path": path, "model": model}
+    for field, value in given.items():
+        check_text(field, value)
     wrong = [
         Violation(field, said)
         for field, said in (
@@ -61,7 +63,7 @@ def clean_target(*, source: str, ref: str, commit: str, path: str, model: str) -
 
 
 def _wrong_ref(ref: str) -> str:
-    if len(ref) > _LONGEST or _BAD_REF.search(ref):
+    if _BAD_REF.search(ref):
         return 'not the name of a branch or tag, such as "main" or "refs/tags/v1"'
     if ref.startswith("refs/") and not ref.startswith(("refs/heads/", "refs/tags/")):
         return "only branches (refs/heads/…) and tags (refs/tags/…) can be served"
@@ -77,7 +79,7 @@ def _wrong_commit(commit: str, ref: str) -> str:
 
 
 def _wrong_path(path: str) -> str:
-    if len(path) > _LONGEST or _CONTROL.search(path) or "\\" in path:
+    if "\\" in path:
         return 'not a folder of the repository, such as "models/iris"'
     if path.startswith("/") or ".." in path.split("/"):
         return "a folder is named from the repository's root, without .."

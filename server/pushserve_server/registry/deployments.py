@@ -13,6 +13,7 @@ from pushserve_server.errors import AlreadyExists, NotFound, NotPossibleNow
 from pushserve_server.registry.database import RegistryDatabase
 from pushserve_server.registry.history import supersede_older
 from pushserve_server.registry.lookups import model_of_folder
+from pushserve_server.registry.request_texts import check_text
 from pushserve_server.registry.row_records import deployment_from_row
 from pushserve_server.registry.tables import DeploymentRow, Tables
 
@@ -81,8 +82,10 @@ class Deployments:
         """Give a deployment with its events.
 
         Raises:
+            BadInput: nothing can be called so.
             NotFound: there is none of that name.
         """
+        check_text("name", name)
         with self._store.reading() as tables:
             row = tables.deployments.get_or_none(tables.deployments.name == name)
             if row is None:
@@ -109,7 +112,12 @@ class Deployments:
             state: Only in this state.
             limit: At most so many.
             before: Only those older than the one with this id.
+
+        Raises:
+            BadInput: nothing can be called so.
         """
+        for field, value in (("model", model), ("ref", ref)):
+            check_text(field, value)
         with self._store.reading() as tables:
             deployments = tables.deployments
             query = deployments.select().order_by(deployments.id.desc()).limit(limit)

@@ -9,10 +9,12 @@ from typing import Final
 
 from peewee import JOIN
 
+from pushserve_runtime.build_error import printable
 from pushserve_runtime.closest_name import did_you_mean
 from pushserve_server.domain.records import Ref
 from pushserve_server.domain.ref_names import full_names, short_name
 from pushserve_server.errors import BadInput, NotFound, Violation
+from pushserve_server.registry.request_texts import check_text
 from pushserve_server.registry.row_records import default_ref
 from pushserve_server.registry.tables import ModelRow, RefRow, Tables, VersionRow, tuples
 
@@ -27,8 +29,10 @@ def model_row(tables: Tables, name: str) -> ModelRow:
     """Find a model.
 
     Raises:
+        BadInput: nothing can be called so.
         NotFound: there is none of that name.
     """
+    check_text("model", name)
     row: ModelRow | None = tables.models.get_or_none(tables.models.name == name)
     if row is None:
         models = tables.models
@@ -96,8 +100,10 @@ def ref_row(tables: Tables, model: ModelRow, ref: str) -> RefRow:
     """Find a ref by its full or short name; "" is the default one. Heads go before tags.
 
     Raises:
+        BadInput: nothing can be called so.
         NotFound: the model has none of that name; the message names those that it has.
     """
+    check_text("ref", ref)
     refs = tables.refs
     rows = {
         row.name: row for row in refs.select().where(refs.model_id == model.id).order_by(refs.id)
@@ -130,6 +136,7 @@ def version_row(
     if number is not None:
         asked, matches = str(number), versions.number == number
     elif commit is not None:
+        check_text("commit", commit)
         asked = commit.lower()
         if not _SHA_PREFIX.fullmatch(asked):
             raise _bad_commit(f"a commit is at least 7 hex digits of its SHA, not {commit!r}")
@@ -161,8 +168,8 @@ def _versions_listed(tables: Tables, model: ModelRow) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Give the names as one text; only the first of many."""
+    """Give the names as one text; only the first of many, and the start of each."""
     all_names = list(names)
-    text = ", ".join(all_names[:_LISTED]) or "none"
+    text = ", ".join(printable(name, 80) for name in all_names[:_LISTED]) or "none"
     more = len(all_names) - _LISTED
     return f"{text} and {more} more" if more > 0 else text

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pushserve_server.domain.records import Model, Ref, Tracked, Version
 from pushserve_server.registry.database import RegistryDatabase
 from pushserve_server.registry.lookups import model_row, ref_row, refs_of, version_row
+from pushserve_server.registry.request_texts import check_text
 from pushserve_server.registry.row_records import default_ref, version_from_row
 from pushserve_server.registry.tables import ModelRow, Tables
 from pushserve_server.registry.tracking import tracked_folders
@@ -36,7 +37,12 @@ class Models:
             source: Only those of this clone URL.
             limit: At most so many.
             after: Only those whose names sort after this one.
+
+        Raises:
+            BadInput: nothing can be called so.
         """
+        for field, value in (("name_prefix", prefix), ("source", source), ("page_token", after)):
+            check_text(field, value)
         with self._store.reading() as tables:
             models, sources = tables.models, tables.sources
             query = (

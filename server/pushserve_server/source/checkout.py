@@ -15,6 +15,8 @@ from pushserve_server.source.tree import Entry, Tree
 _POINTER: Final = b"version https://git-lfs.github.com/spec/v1"
 _POINTER_SIZE: Final = re.compile(rb"^size (\d{1,18})$", re.MULTILINE)
 _LARGEST_POINTER: Final = 1024  # by the LFS specification
+_MOST_FILES: Final = 10_000
+"""Of a model's folder: each is synced when the bundle is stored, which takes milliseconds."""
 
 
 def materialise(
@@ -35,6 +37,8 @@ def materialise(
     entries = tree.entries(folder)
     if not entries:
         raise refusals.folder_not_found(prefix, _folders(tree))
+    if len(entries) > _MOST_FILES:
+        raise refusals.too_many_files(prefix or "the repository", _MOST_FILES)
     _check_kinds(entries)
     _check_sizes(tree, entries, prefix, max_artifact, max_repository)
     files = [(entry, target / entry.path.removeprefix(prefix)) for entry in entries]

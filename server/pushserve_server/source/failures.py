@@ -21,7 +21,20 @@ _CAUSES: Final = {
         "File size limit exceeded",
         "File too large",
     ),
-    "REPOSITORY_CORRUPT": ("fsck error", "in packed object"),
+    # What the remote's git says of its own objects; the same words without "remote: " would be
+    # about the local copy, which is fetched anew.
+    "REPOSITORY_CORRUPT": (
+        "fsck error",
+        "in packed object",
+        "pack has bad object",
+        "serious inflate inconsistency",
+        r"died of signal (?:6|7|11)\b",  # folders nested deeper than git's stack
+        "remote: (?:fatal|error): (?:bad tree object|too-short tree|malformed mode|empty filename)",
+        r"remote: (?:fatal|error): unable to (?:read|unpack) [0-9a-f]{40}\b",
+        "remote: error: (?:Object [0-9a-f]{40} not a |inflate: |corrupt loose object)",
+        r"remote: fatal: loose object \S+ \(.*\) is corrupt",
+        r"remote: error: object file \S+ is empty",
+    ),
     "REDIRECTED": (r"returned error: 30\d", "redirect"),
     "DUBIOUS_OWNERSHIP": ("dubious ownership",),
     "UNKNOWN_HOST_KEY": ("Host key verification failed",),
@@ -58,6 +71,8 @@ _CAUSES: Final = {
     ),
 }
 _PATTERNS: Final = {reason: re.compile("|".join(texts)) for reason, texts in _CAUSES.items()}
+_LONGEST_LINE: Final = 500
+"""Characters: what follows is the remote's to make as long as it likes."""
 
 _CHECK_ACCESS: Final = (
     "Check the URL's spelling, and that this server may read the repository: a private one needs "
@@ -67,8 +82,9 @@ _CHECK_ACCESS: Final = (
 
 def cause(error: GitFailed) -> str | None:
     """The stable reason behind git's error output; None when it is not the remote's doing."""
+    text = "\n".join(line[:_LONGEST_LINE] for line in error.stderr.splitlines())
     for reason, pattern in _PATTERNS.items():
-        if pattern.search(error.stderr):
+        if pattern.search(text):
             return reason
     return None
 
@@ -109,11 +125,14 @@ def _deployment_failed(reason: str, where: str, gist: str) -> DeploymentFailed:
                 "Take large files that the model does not need out of the commit, or put the model "
                 "into a repository of its own; the operator's limit is max_repository."
             )
-            message = f"{where} sends more for one commit than this server takes"
+            message = f"{where} sends more than this server takes for one commit or a list of refs"
             return DeploymentFailed(reason, message, fix)
         case "REPOSITORY_CORRUPT":
-            fix = "Run `git fsck --strict` in a clone and rewrite the commits that it names."
-            return DeploymentFailed(reason, f"git refuses objects of {where}: {gist}", fix)
+            fix = (
+                "Run `git fsck --strict` in the repository; rewrite the commits that it names, or "
+                "push them again from a clone that is whole."
+            )
+            return DeploymentFailed(reason, f"objects of {where} are broken: {gist}", fix)
         case _:
             return _unreadable(reason, where, gist)
 

@@ -9,6 +9,10 @@ from pushserve_server.source.urls import shown
 
 _LONGEST_NAME: Final = 255
 _LONGEST_PATH: Final = 1024
+_DEEPEST: Final = 64
+_TOO_LONG: Final = (
+    f"the name is longer than {_LONGEST_NAME} bytes, or its path than {_LONGEST_PATH}"
+)
 
 
 def folder_prefix(folder: str) -> str:
@@ -49,6 +53,8 @@ def bad_file_name(path: str, problem: str) -> DeploymentFailed:
 
 
 def _problem(path: str) -> str | None:
+    if len(path) > _LONGEST_PATH:
+        return _TOO_LONG
     if not path.isprintable():  # false for the surrogates that stand for bytes outside UTF-8
         return "the name holds a control character or is not UTF-8"
     segments = path.split("/")
@@ -57,5 +63,5 @@ def _problem(path: str) -> str | None:
     if any(segment.lower() == ".git" for segment in segments):
         return 'the name holds ".git", which is Git\'s own'
     if len(path.encode()) > _LONGEST_PATH or any(len(s.encode()) > _LONGEST_NAME for s in segments):
-        return f"the name is longer than {_LONGEST_NAME} bytes, or its path than {_LONGEST_PATH}"
-    return None
+        return _TOO_LONG
+    return f"it lies in more than {_DEEPEST} folders" if len(segments) > _DEEPEST else None

@@ -40,6 +40,34 @@ def folder_too_large(folder: str, size: int, limit: int) -> DeploymentFailed:
     )
 
 
+def too_many_files(folder: str, limit: int) -> DeploymentFailed:
+    """A folder, or "" for the whole commit, with more files than are looked at."""
+    return DeploymentFailed(
+        "REPOSITORY_TOO_LARGE",
+        f"{folder or 'the commit'} holds more than {limit:,} files",
+        "Keep only what the model needs in its folder (no data set of many small files), and "
+        "register that folder; put the model into a repository of its own if this one is larger.",
+    )
+
+
+def too_deep() -> DeploymentFailed:
+    """Folders in folders, until git's stack overflows."""
+    return DeploymentFailed(
+        "REPOSITORY_CORRUPT",
+        "git crashes on the commit's folders: some lie too many folders deep",
+        "Remove the folders that are nested so deep, and push again.",
+    )
+
+
+def not_a_file(path: str, kind: str) -> DeploymentFailed:
+    """An entry that its tree says is a file, though the object is a "tree", "commit" or "tag"."""
+    return DeploymentFailed(
+        "REPOSITORY_CORRUPT",
+        f"{path} has a file's mode, but what Git holds there is a {kind}",
+        "Run `git fsck --strict` in a clone and commit the file anew.",
+    )
+
+
 def symlink(path: str) -> DeploymentFailed:
     """A symbolic link, wherever it points."""
     name = shlex.quote(path)

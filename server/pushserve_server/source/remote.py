@@ -7,11 +7,14 @@ import threading
 from dataclasses import dataclass
 from typing import Final
 
-from pushserve_server.source.command import Budget, GitFailed, OutOfTime, TooMuchOutput, git_output
+from pushserve_server.source.command import Budget, GitFailed, OutOfTime, TooMuchOutput, run_git
 from pushserve_server.source.failures import explained
 from pushserve_server.source.urls import parse_url
 
 _KINDS: Final = ("refs/heads/", "refs/tags/")
+_MOST_REFS: Final = 100_000
+"""Branches and tags, of about 250 bytes each."""
+_LONGEST_LINE: Final = 8192
 _OBJECT: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
@@ -32,31 +35,53 @@ def list_refs(url: str, *, timeout: float, cancelled: threading.Event) -> Remote
     Raises:
         BadInput: `url` is no clone URL.
         Unavailable: with reason REMOTE_UNREACHABLE; trying again may help.
-        DeploymentFailed: REPOSITORY_NOT_FOUND: it is missing, or not readable by this server.
+        DeploymentFailed: REPOSITORY_NOT_FOUND: it is missing, or not readable by this server;
+            REPOSITORY_TOO_LARGE: it has more branches and tags than are looked at.
         Cancelled: the event was set.
     """
     parts = parse_url(url)
     arguments = ["ls-remote", "--symref", "--end-of-options", str(parts)]
     budget = Budget.within(timeout, cancelled)
+    reader = RefReader()
     try:
-        output = git_output(arguments, budget, protocol=parts.protocol)
+        run_git(arguments, budget, protocol=parts.protocol, sink=reader.feed)
     except (GitFailed, OutOfTime, TooMuchOutput) as error:
         raise explained(error, url) from None
-    return parse_refs(output)
+    return reader.refs()
 
 
-def parse_refs(output: bytes) -> RemoteRefs:
-    """Read what `ls-remote --symref` wrote; refs that are neither branch nor tag are left out."""
-    head = None
-    refs: dict[str, str] = {}
-    for line in output.decode(errors="replace").split("\n"):
-        value, _, name = line.partition("\t")
+class RefReader:
+    """Takes what `ls-remote --symref` writes, in pieces; keeps branches and tags, nothing else.
+
+    Raises:
+        TooMuchOutput: from `feed`: more branches and tags than are looked at, or a line that is
+            no ref's.
+    """
+
+    def __init__(self) -> None:
+        self._head: str | None = None
+        self._refs: dict[str, str] = {}
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next piece; an empty one is the end."""
+        *lines, self._rest = (self._rest + (chunk or b"\n")).split(b"\n")
+        for line in lines:
+            self._take(line)
+        if len(self._refs) > _MOST_REFS or len(self._rest) > _LONGEST_LINE:
+            raise TooMuchOutput
+
+    def refs(self) -> RemoteRefs:
+        """What was read."""
+        return RemoteRefs(self._head if self._head in self._refs else None, self._refs)
+
+    def _take(self, line: bytes) -> None:
+        value, _, name = line.decode(errors="replace").partition("\t")
         if name == "HEAD" and value.startswith("ref: refs/heads/"):
-            head = value.removeprefix("ref: ")
+            self._head = value.removeprefix("ref: ")
         elif name.startswith(_KINDS) and _OBJECT.fullmatch(value):
             # "refs/tags/v1^{}", the tag peeled, follows "refs/tags/v1".
-            refs[name.removesuffix("^{}")] = value
-    return RemoteRefs(head if head in refs else None, refs)
+            self._refs[name.removesuffix("^{}")] = value
 
 
 def resolve(remote: RemoteRefs, name: str) -> tuple[str, str] | None:

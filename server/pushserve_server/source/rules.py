@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 from pushserve_server.errors import BadInput, SourceRefused
 from pushserve_server.settings import ConfigError, SourceRule
 from pushserve_server.source.urls import CloneUrl, normalize_url, parse_url, repository_key
 
 __all__ = ["check_rules", "find_rule", "normalize_url", "repository_key"]
+
+_SHOWN: Final = 300
+"""Characters of a URL in a refusal, which names it twice: a call's error holds 1 KiB."""
 
 
 def find_rule(url: str, rules: Sequence[SourceRule]) -> SourceRule:
@@ -26,9 +30,11 @@ def find_rule(url: str, rules: Sequence[SourceRule]) -> SourceRule:
     for rule in rules:
         if _matches(parts, _parse_pattern(rule.url)):
             return rule
+    name = str(parts)  # canonical, so without a password
+    name = name if len(name) <= _SHOWN else name[: _SHOWN - 1] + "…"
     raise SourceRefused(
-        f"{parts} is not in this server's list of sources. To serve it, its operator adds to the "
-        f'configuration file:\n\n[[sources]]\nurl = "{parts}"\ntrust = "data"\n\n'
+        f"{name} is not in this server's list of sources. To serve it, its operator adds to the "
+        f'configuration file:\n\n[[sources]]\nurl = "{name}"\ntrust = "data"\n\n'
         '(trust = "code" if the repository holds pickles or a predict.py)'
     )
 
@@ -72,5 +78,11 @@ def _matches(url: CloneUrl, pattern: CloneUrl) -> bool:
 
 def _glob(pattern: str) -> re.Pattern[str]:
     everything_below = pattern.endswith("/**")
-    parts = pattern.removesuffix("**").split("*")
-    return re.compile("[^/]*".join(map(re.escape, parts)) + (".+" if everything_below else ""))
+    first, *others = map(re.escape, pattern.removesuffix("**").split("*"))
+    if not others:
+        return re.compile(first + (".+" if everything_below else ""))
+    # The first place where a part fits is as good as any later one, so none is given up again:
+    # with several "*", trying them all would take time as a power of the URL's length.
+    between = "".join(f"(?>[^/]*?{part})" for part in others[:-1])
+    last = f"(?>[^/]*?{others[-1]}).+" if everything_below else f"[^/]*{others[-1]}"
+    return re.compile(first + between + last)

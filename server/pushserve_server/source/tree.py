@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,12 +11,22 @@ from typing import Final, Self
 
 from pushserve_server.errors import Unavailable
 from pushserve_server.source.blobs import BlobWriter
-from pushserve_server.source.command import Budget, GitFailed, OutOfTime, git_output, run_git
+from pushserve_server.source.command import (
+    Budget,
+    GitFailed,
+    OutOfTime,
+    TooMuchOutput,
+    git_output,
+    run_git,
+)
 from pushserve_server.source.mirror import Mirror
 from pushserve_server.source.names import check_name, folder_prefix
-from pushserve_server.source.refusals import too_large
+from pushserve_server.source.refusals import not_a_file, too_deep, too_large, too_many_files
 
 _REGULAR: Final = ("100644", "100755")
+_MOST_FILES: Final = 200_000
+"""Of a whole commit: each takes about 400 bytes here."""
+_MOST_OUTPUT: Final = 64 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +68,16 @@ class Tree:
         self._budget = budget
         self._timeout = timeout
         arguments = ["ls-tree", "-r", "-z", "--full-tree", "--end-of-options", commit]
-        listing = git_output(arguments, budget, git_dir=mirror.git_dir)
+        try:
+            listing = git_output(arguments, budget, git_dir=mirror.git_dir, limit=_MOST_OUTPUT)
+        except TooMuchOutput:
+            raise too_many_files("", _MOST_FILES) from None
+        except GitFailed as error:
+            if error.status == -signal.SIGSEGV:
+                raise too_deep() from error
+            raise
+        if listing.count(b"\0") > _MOST_FILES:
+            raise too_many_files("", _MOST_FILES)
         # Without -l, which would have to know the sizes of blobs that were left out.
         self._entries = [_parse(record) for record in listing.split(b"\0") if record]
 
@@ -75,16 +95,19 @@ class Tree:
         return found
 
     def sizes(self, entries: Iterable[Entry]) -> dict[str, int | None]:
-        """Object id to size in bytes; None for one over the fetch's `max_blob`."""
-        wanted = {entry.oid for entry in entries}
-        missing = self._left_out() & wanted
-        output = bytearray()
-        self._run(
-            ["cat-file", "--batch-check", "--buffer"], sorted(wanted - missing), output.extend
-        )
+        """Object id to size in bytes; None for one over the fetch's `max_blob`.
+
+        Raises:
+            DeploymentFailed: REPOSITORY_CORRUPT: an entry has a file's mode and leads to no file.
+        """
+        paths = {entry.oid: entry.path for entry in entries}
+        missing = self._left_out() & paths.keys()
+        arguments = ["cat-file", "--batch-check", "--buffer"]
         sizes: dict[str, int | None] = dict.fromkeys(missing)
-        for line in output.decode().splitlines():
-            oid, _, size = line.split(" ")
+        for line in self._output(arguments, sorted(paths.keys() - missing)).splitlines():
+            oid, kind, size = line.split(" ")
+            if kind != "blob":
+                raise not_a_file(paths[oid], kind)
             sizes[oid] = int(size)
         return sizes
 
@@ -137,9 +160,19 @@ class Tree:
     def _left_out(self) -> set[str]:
         # Some versions' `cat-file` (2.39) dies when asked for a blob that is not here.
         arguments = ["rev-list", "--objects", "--no-object-names", "--missing=print"]
+        output = self._output([*arguments, "--max-count=1", "--end-of-options", self.commit], [])
+        return {line[1:] for line in output.splitlines() if line.startswith("?")}
+
+    def _output(self, arguments: Sequence[str], oids: Sequence[str]) -> str:
         output = bytearray()
-        self._run([*arguments, "--max-count=1", "--end-of-options", self.commit], [], output.extend)
-        return {line[1:] for line in output.decode().splitlines() if line.startswith("?")}
+
+        def take(chunk: bytes) -> None:
+            output.extend(chunk)
+            if len(output) > _MOST_OUTPUT:
+                raise too_many_files("", _MOST_FILES)
+
+        self._run(arguments, oids, take)
+        return output.decode()
 
     def _run(
         self, arguments: Sequence[str], oids: Sequence[str], sink: Callable[[bytes], object]

@@ -33,9 +33,10 @@ _ENCODED: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 _UNRESERVED: Final = re.compile(r"[A-Za-z0-9\-._~]")
 _AMBIGUOUS: Final = re.compile(r"%(?:[01][0-9A-F]|7F|2F|5C)")
 _BLANK_OR_CONTROL: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\ufeff]")
-# A password may hold a "/" that should have been encoded: in a URL, all up to the last "@" goes.
-_USERINFO: Final = re.compile(r"(?<=://)[^\s'\"]*@|[^\s/'\"]*@")
-_QUERY: Final = re.compile(r"(://[^\s'\"?]*\?)[^\s'\"]+")
+_BETWEEN_WORDS: Final = re.compile(r"([\s'\"])")
+_LONGEST: Final = 2048
+_LOOKED_AT: Final = 4096
+"""Of a text that is shown: what is behind so many characters may be as long as it likes."""
 
 RIGHT_FORMS: Final = (
     "a clone URL is https://host/path, http://host/path, ssh://user@host/path, "
@@ -77,10 +78,17 @@ def parse_url(url: str, *, pattern: bool = False) -> CloneUrl:
     Raises:
         BadInput: it is no clone URL, or one that can be read in two ways.
     """
-    if len(url) > 2048:
-        raise _bad(url, "it is longer than 2048 characters")
+    if len(url) > _LONGEST:
+        raise _bad(url, f"it is longer than {_LONGEST} characters")
     if _BLANK_OR_CONTROL.search(url):
         raise _bad(url, "it holds a blank or a control character (a space is written %20)")
+    parts = _take_apart(url, pattern=pattern)
+    if len(str(parts)) > _LONGEST:
+        raise _bad(url, f"with its characters percent-encoded it is longer than {_LONGEST}")
+    return parts
+
+
+def _take_apart(url: str, *, pattern: bool) -> CloneUrl:
     if match := _URL.fullmatch(url):
         return _from_url(url, match, pattern=pattern)
     if match := _SCP.fullmatch(url):
@@ -111,10 +119,26 @@ def repository_key(url: str) -> str:
 
 def shown(text: str, limit: int = 200) -> str:
     """`text` fit for a message: no userinfo or query of a URL, nothing unprintable, cut short."""
-    text = _QUERY.sub(r"\1…", text)
-    text = _USERINFO.sub(lambda match: "git@" if match[0] == "git@" else "", text)
+    words = _BETWEEN_WORDS.split(text[:_LOOKED_AT])
+    if len(text) > _LOOKED_AT:
+        words[-1] = "…"  # cut off, it may be the beginning of a password
+    text = "".join(map(_without_secrets, words))
     text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _without_secrets(word: str) -> str:
+    """A word without userinfo and query, if it is a URL or the like; "git@" is no secret."""
+    head, separator, rest = word.partition("://")
+    head = "/".join(map(_without_user, head.split("/")))
+    # A password may hold a "/" or "?" that should have been encoded: all up to the last "@" goes.
+    base, mark, query = _without_user(rest).partition("?")
+    return head + separator + base + mark + ("…" if query else "")
+
+
+def _without_user(text: str) -> str:
+    user, separator, rest = text.rpartition("@")
+    return text if user == "git" and separator else rest
 
 
 def _bad(url: str, what: str) -> BadInput:

@@ -20,6 +20,7 @@ from pushserve_server.domain.loading_rules import PreloadRule, preloads
 from pushserve_server.domain.records import EngineName, ModelRoutes, Snapshot, Version
 from pushserve_server.domain.ref_names import short_name
 from pushserve_server.errors import ModelFailed, NotFound, Unavailable
+from pushserve_server.registry.request_texts import check_text
 from pushserve_server.serve.async_registry import AsyncRegistry
 from pushserve_server.serve.engines.engine import Engine
 from pushserve_server.serve.models.loaded_version import LoadedVersion
@@ -266,6 +267,7 @@ class ModelTable:
 
 
 def _no_model(model: str, table: RoutingTable) -> NotFound:
+    check_text("model", model)
     # A list first: calls look here from another thread than the one that changes the table.
     names = list(table)
     shown = ", ".join(heapq.nsmallest(_NAMED, names)) or "none yet"
@@ -274,6 +276,7 @@ def _no_model(model: str, table: RoutingTable) -> NotFound:
 
 
 def _no_ref(entry: RoutingEntry, ref: str) -> NotFound:
+    check_text("ref", ref)
     names = [short_name(target) for target in entry.targets]
     shown = ", ".join(heapq.nsmallest(_NAMED, names)) or "none yet"
     what = f"no ref {ref!r}" if ref else "no default ref"
