@@ -113,3 +113,21 @@ def test_no_riddle_of_before_remains():
         for match in RIDDLES.finditer(path.read_text())
     }
     assert set() == found
+
+
+VERBS = re.compile(
+    r"(How|What|Which|Why|Where|When|Whether|From|Makes|Runs|Checks|Reads|Takes|Turns|Finds|Gives"
+    r"|Holds|Says|Puts|Writes|Builds|Starts|Opens|Keeps|Cuts|Chooses|Compares|Joins|Loads|Prepares"
+    r"|Remembers|Refuses|Wakes|Hears|Answers|Compiles|The|A|An|One|Every|Doing|Giving|Putting)\b"
+)
+
+
+def test_a_module_s_docstring_begins_with_what_it_is_about():
+    """With the noun that a reader would search for: "Lease: a deployment that this process…"."""
+    first = {
+        module: (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+        for module, source in SOURCES.items()
+        if module.startswith(("pushserve_server", "pushserve_sandbox", "pushserve_runtime"))
+        and ".migrations.0" not in module
+    }
+    assert {} == {module: line for module, line in first.items() if VERBS.match(line)}
