@@ -267,7 +267,6 @@ NO_REASONS = {
     "runtime/job_policy.py": "environment variables",
     "server/commands": "environment variables",
     "server/config.py": "environment variables",
-    "server/commands": "environment variables",
     "server/domain/states.py": "states",
     "server/processes/boot.py": "environment variables",
     "server/registry/database.py": "SQL",
