@@ -1,4 +1,4 @@
-"""The Python client of pushserve, and (in `main`) the `pushserve` command.
+"""Python client of pushserve, and (in `main`) the `pushserve` command.
 
 >>> from pushserve_client import Client
 >>> with Client("127.0.0.1:50051") as client:

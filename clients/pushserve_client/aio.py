@@ -1,4 +1,4 @@
-"""The client for asyncio, the twin of `client.Client`."""
+"""Async client: for asyncio, the twin of `client.Client`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NumPy arrays, pandas DataFrames and Series to tensors and tables. Imports NumPy."""
+"""Array messages: NumPy arrays, DataFrames and Series to tensors and tables. Imports NumPy."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def table_from_frame(frame: pd.DataFrame) -> pb.Table:
     names = [str(name) for name in frame.columns]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise BadData(f"columns that stand twice: {', '.join(doubled)}")
+        raise BadData(f"these columns are given twice: {', '.join(doubled)}")
     return pb.Table(
         columns=[column_from_series(name, frame.iloc[:, i]) for i, name in enumerate(names)]
     )

@@ -1,4 +1,4 @@
-"""How a channel to a server is set up: sizes, keep-alive, retries."""
+"""Channel to a server: sizes, keep-alive, retries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client that blocks. `aio` holds its twin for asyncio."""
+"""Client that blocks. `aio` holds its twin for asyncio."""
 
 from __future__ import annotations
 

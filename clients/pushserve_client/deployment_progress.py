@@ -1,4 +1,4 @@
-"""When to go on watching a deployment after the connection was lost."""
+"""Deployment progress: when to go on watching after the connection was lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong when calling a server.
+"""Errors: what can go wrong when calling a server.
 
     ClientError
     +-- BadData                the input cannot be sent; nothing was

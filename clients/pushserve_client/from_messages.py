@@ -1,4 +1,4 @@
-"""Messages to values. Pure functions, one for each message."""
+"""Value conversion: from messages to values; pure functions, one for each message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The standard health check (`grpc.health.v1.Health/Check`) as a method of a channel."""
+"""Health check: `grpc.health.v1.Health/Check` as a method of a channel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Python data to a request's inputs: a tensor, a table or rows.
+"""Input messages: from Python data to a request's inputs, a tensor, a table or rows.
 
 | given | sent as |
 |---|---|
@@ -57,7 +57,7 @@ def _arrays() -> ModuleType:
         from pushserve_client import array_messages  # noqa: PLC0415
     except ModuleNotFoundError:
         raise BadData(
-            "this is no list of rows, each a list of as many numbers; any other form of array "
+            "this is not a list of rows, each a list of as many numbers; any other form of array "
             "needs NumPy, which is not installed here: pip install 'pushserve-client[numpy]'"
         ) from None
     return array_messages

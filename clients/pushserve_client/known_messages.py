@@ -1,4 +1,4 @@
-"""The messages of gRPC's health check and of its error details, in a pool of their own.
+"""Known messages: of gRPC's health check and of its error details, in a pool of their own.
 
 They are not taken from grpcio-health-checking and googleapis-common-protos: pip would bring
 their newest releases, and with them a newer protobuf than an environment's other packages bear.

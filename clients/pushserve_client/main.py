@@ -1,4 +1,4 @@
-"""The `pushserve` command."""
+"""Command `pushserve`: where it starts."""
 
 from __future__ import annotations
 

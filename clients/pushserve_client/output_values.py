@@ -1,4 +1,4 @@
-"""A reply's outputs as NumPy arrays, or as lists of Python values."""
+"""Output values: a reply's outputs as NumPy arrays, or as lists of Python values."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""What a prediction gives."""
+"""Prediction: what a call of `predict` gives."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from pushserve_client.output_values import OutputArrays
@@ -42,7 +43,10 @@ class Prediction:
             return self.outputs[output]
         except KeyError:
             there = ", ".join(self.outputs) or "none (this model gives rows)"
-            raise KeyError(f"no output {output!r} in the reply; there are: {there}") from None
+            text = f"no output {output!r} in the reply; there are: {there}"
+            for close in get_close_matches(output, self.outputs, n=1):
+                text += f". Did you mean {close!r}?"
+            raise KeyError(text) from None
 
     @property
     def label(self) -> npt.NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Arguments to request messages. Pure functions, shared by the sync and the aio client."""
+"""Requests: from arguments to messages. Pure functions, shared by both clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server says, as values. Times are aware UTC datetimes, or None where not given."""
+"""Types of what the server says. Times are aware UTC datetimes, or None where not given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plain Python values to columns, rows and tensors. What holds arrays is in `array_messages`."""
+"""Value messages: plain Python values to columns, rows and tensors, without NumPy."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def int_column(name: str, values: list[int], nulls: Sequence[int] = ()) -> pb.Co
     """
     outside = next((v for v in values if not _fits(v)), None)
     if outside is not None:
-        raise BadData(f"column {name!r} holds {outside}, which is no 64-bit integer")
+        raise BadData(f"column {name!r} holds {outside}, which is not a 64-bit integer")
     return pb.Column(name=name, ints=pb.Int64s(values=values), null_rows=nulls)
 
 
@@ -112,7 +112,7 @@ def row_to_struct(row: Mapping[str, Any]) -> struct_pb2.Struct:
     """Build a row of a dict of JSON values (NumPy's scalars and arrays are taken too).
 
     Raises:
-        BadData: a value is no JSON value.
+        BadData: a value is not a JSON value.
     """
     struct = struct_pb2.Struct()
     for name, value in row.items():
@@ -137,4 +137,4 @@ def _to_value(name: str, value: Any) -> struct_pb2.Value:
     if isinstance(value, (list, tuple)):
         items = [_to_value(name, item) for item in value]
         return struct_pb2.Value(list_value=struct_pb2.ListValue(values=items))
-    raise BadData(f"field {name!r} holds {type(value).__name__}, which is no JSON value")
+    raise BadData(f"field {name!r} holds {type(value).__name__}, which is not a JSON value")

@@ -1,3 +1,3 @@
-"""The version of all distributions made of this tree: their builds read it here."""
+"""Version of all distributions made of this tree: their builds read it here."""
 
 __version__ = "0.1.0"

@@ -15,7 +15,7 @@ def test_every_folder_has_one_line():
         f"{path.relative_to(ROOT)}/"
         for root in SOURCE_ROOTS
         for path in (ROOT / root).rglob("*")
-        if path.is_dir() and any(path.rglob("*.py")) and path.name != "__pycache__"
+        if any(one.suffix in (".py", ".proto") for one in path.rglob("*"))
     }
     listed = [folder for folder, _ in table(PAGE.read_text(), "Folders")]
     assert sorted(folders) == sorted(listed)

@@ -88,7 +88,7 @@ def test_no_server_there(run):
     result = run("list", "--server", "127.0.0.1:1")
 
     assert 1 == result.exit_code
-    assert "error: no server answers at 127.0.0.1:1\nstart one with" in result.stderr
+    assert "error: no server answers at 127.0.0.1:1\nStart one with" in result.stderr
     assert "Traceback" not in result.stderr
 
 
@@ -323,7 +323,7 @@ def test_a_fault_of_the_server(run, fake_server):
 
     result = run("list")
 
-    assert (1, "error: a fault of the test: INTERNAL\ntry again in 1.5 s\n") == (
+    assert (1, "error: a fault of the test: INTERNAL\nTry again in 1.5 s.\n") == (
         result.exit_code,
         result.stderr,
     )

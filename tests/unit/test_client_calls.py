@@ -115,6 +115,8 @@ def test_a_missing_output_names_those_there_are(client):
     """Asking for a regressor's value of a classifier is explained."""
     with pytest.raises(KeyError, match="no output 'value' in the reply; there are: label, prob"):
         _ = client.predict("iris", [[5.0]]).value
+    with pytest.raises(KeyError, match=r"Did you mean 'probabilities'\?"):
+        _ = client.predict("iris", [[5.0]])["probability"]
 
 
 def test_rows_come_back_as_dicts(client):

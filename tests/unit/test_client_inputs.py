@@ -163,9 +163,9 @@ def test_a_frame_becomes_typed_columns_with_nulls():
     ("frame", "message"),
     [
         (pd.DataFrame({"t": pd.to_datetime(["2020-01-01"])}), "'t' holds datetime64.*strftime"),
-        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "stand twice: a"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "given twice: a"),
         (pd.DataFrame({"a": [1, "x"]}, dtype=object), "'a' holds int, str"),
-        (pd.DataFrame({"a": np.array([2**63], dtype=np.uint64)}), "no 64-bit integer"),
+        (pd.DataFrame({"a": np.array([2**63], dtype=np.uint64)}), "not a 64-bit integer"),
     ],
 )
 def test_a_frame_that_has_no_equal_is_refused(frame, message):

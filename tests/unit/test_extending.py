@@ -265,8 +265,8 @@ def test_every_converter_is_in_the_table():
 NO_REASONS = {
     "sandbox/isolation": "names of the kernel",
     "runtime/job_policy.py": "environment variables",
-    "server/config.py": "environment variables",
     "server/commands": "environment variables",
+    "server/config.py": "environment variables",
     "server/domain/states.py": "states",
     "server/processes/boot.py": "environment variables",
     "server/registry/database.py": "SQL",

@@ -82,6 +82,7 @@ def test_what_keeps_the_rules_passes():
         ("app.deep", "from runtime.frames import _CODES", "which is private"),
         ("app.right", "from .top import f", "write the full name"),
         ("app.deep", "from app import wide", "a circle in app: "),
+        ("runtime", "import app.top", "a circle in the packages: "),
     ],
 )
 def test_a_broken_import_of_each_kind_is_caught(module, source, problem):

@@ -1,4 +1,4 @@
-"""The `pushserve` command's commands, under their names."""
+"""Command line application: the commands under their names."""
 
 from collections.abc import Callable
 from typing import Annotated, Final

@@ -1,4 +1,4 @@
-"""The connection of one command, and its errors in words."""
+"""Connection of one command, and its errors in words."""
 
 import contextlib
 from collections.abc import Iterator
@@ -55,10 +55,10 @@ def explain(error: errors.ClientError, target: str) -> tuple[str, str]:
         return str(error), getattr(error, "fix", "")
     if isinstance(error, errors.Unavailable) and not error.reason:
         # gRPC's own text; the server's errors have a reason.
-        fix = "start one with `pushserve serve`, or name another with --server HOST:PORT"
+        fix = "Start one with `pushserve serve`, or name another with --server HOST:PORT."
         return f"no server answers at {target}", fix
     if isinstance(error, errors.DeadlineExceeded) and not error.reason:
-        return f"the server at {target} did not answer in time", "try again"
+        return f"the server at {target} did not answer in time", "Try again."
     return str(error), _advice(error)
 
 
@@ -66,7 +66,7 @@ def _advice(error: errors.CallError) -> str:
     if error.violations:
         return "\n".join(f"  {v.field}: {v.description}" for v in error.violations)
     if error.reason == "MODEL_NOT_FOUND":
-        return "`pushserve list` shows the models that there are"
+        return "`pushserve list` shows the models that there are."
     if error.retry_after is not None:
-        return f"try again in {error.retry_after:g} s"
+        return f"Try again in {error.retry_after:g} s."
     return ""

@@ -1,4 +1,4 @@
-"""`register`, and following a deployment until it has ended."""
+"""Deploy commands: `register`, and following a deployment until it has ended."""
 
 from collections.abc import Iterator
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""`pin`, `unpin`, `delete`: what an operator changes by hand."""
+"""Model commands: `pin`, `unpin`, `delete`; what an operator changes by hand."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""`predict`: rows in, outputs out."""
+"""Predict command: rows in, outputs out."""
 
 import csv
 import sys

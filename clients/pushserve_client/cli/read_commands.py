@@ -1,4 +1,4 @@
-"""`list`, `get`, `deployments`, `deployment`: what the server knows."""
+"""Read commands: `list`, `get`, `deployments`, `deployment`; what the server knows."""
 
 import itertools
 from typing import Annotated, Optional

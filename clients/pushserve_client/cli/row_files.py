@@ -1,4 +1,4 @@
-"""Rows that somebody typed or saved, CSV or JSON, as inputs for `Client.predict`.
+"""Row files: rows that somebody typed or saved, CSV or JSON, as inputs for `Client.predict`.
 
 Text in a file has no types: the model's signature says which columns are numbers.
 """

@@ -1,4 +1,4 @@
-"""How the command prints: tables, JSON, errors. Plain where nobody looks at it."""
+"""Screen: how the command prints tables, JSON, errors. Plain where nobody looks at it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def remark(message: str) -> None:
 
 
 def fail(message: str, fix: str = "") -> None:
-    """Print what is wrong in one red line, and what to do about it."""
+    """Print what is wrong (a phrase) in one red line, and what to do about it (sentences)."""
     console = errors()
     console.print(Text(f"error: {clean(message)}", style="bold red"), soft_wrap=True)
     if fix:

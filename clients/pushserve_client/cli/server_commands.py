@@ -1,4 +1,4 @@
-"""`serve`, `webhook`, `config`, `doctor`, `version`: what runs on the server's machine.
+"""Server commands: `serve`, `webhook`, `config`, `doctor`, `version`.
 
 The client's distribution holds their options and nothing more. The rest is in the server's and
 the webhook's, which may not be installed where only the client is.
@@ -36,7 +36,7 @@ def _run(command: str, **options: object) -> NoReturn:
     except ModuleNotFoundError as error:
         screen.fail(
             f"`pushserve {command}` is not installed here: there is no module {error.name}",
-            f"install it with: pip install {distribution}",
+            f"Install it with: pip install {distribution}",
         )
         raise typer.Exit(1) from None
     raise typer.Exit(main(**options))

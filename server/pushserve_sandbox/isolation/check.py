@@ -1,4 +1,4 @@
-"""Says what this machine lacks for the jail, as a JSON list of sentences on standard output.
+"""Jail check: what this machine lacks for it, as a JSON list of sentences on standard output.
 
 Run by `pushserve doctor` as a process of its own: the server imports nothing of the sandbox.
 """

@@ -43,7 +43,7 @@ def main() -> int:
     try:
         settings = load_settings()
     except ConfigError as error:
-        _print(Check("configuration", str(error), "`pushserve config` shows what is in effect"))
+        _print(Check("configuration", str(error), "`pushserve config` shows what is in effect."))
         return 1
     checks = list(all_checks(settings))
     for check in checks:
@@ -76,7 +76,7 @@ def check_sources(settings: Settings) -> Check:
     """A server without sources refuses every repository."""
     if settings.sources:
         return Check("sources", f"{len(settings.sources)} listed")
-    fix = 'list the repositories that may be served: [[sources]] url = "…" trust = "data"'
+    fix = 'List the repositories that may be served: [[sources]] url = "…" trust = "data"'
     return Check("sources", "none is listed: every repository is refused", fix)
 
 
@@ -87,10 +87,10 @@ def check_git() -> Check:
             ["git", "--version"], capture_output=True, text=True, timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError):
-        return Check("git", "cannot be run", "install git 2.39 or newer and put it on the PATH")
+        return Check("git", "cannot be run", "Install git 2.39 or newer and put it on the PATH.")
     found = re.search(r"(\d+)\.(\d+)", done.stdout)
     if found is None or (int(found[1]), int(found[2])) < _OLDEST_GIT:
-        return Check("git", done.stdout.strip(), "install git 2.39 or newer")
+        return Check("git", done.stdout.strip(), "Install git 2.39 or newer.")
     return Check("git", done.stdout.strip())
 
 
@@ -101,24 +101,26 @@ def check_sandbox() -> Check:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
         problems = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        fix = f"`{' '.join(command)}` says why"
+        fix = f"`{' '.join(command)}` says why."
         return Check("sandbox", f"could not be tried: {error}", fix)
     if not problems:
         return Check("sandbox", "Landlock and seccomp work")
-    fix = "code from repositories cannot be jailed here: use a newer kernel, or allow these calls"
+    fix = "Code from repositories cannot be jailed here: use a newer kernel, or allow these calls."
     return Check("sandbox", "; ".join(problems), fix)
 
 
 def check_data_dir(path: Path) -> Check:
-    """The data directory can be written, and has room."""
+    """The data directory can be written, and has space left."""
     place = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        fix = "give this user the right to write there, or set PUSHSERVE_DATA_DIR"
+        fix = "Give this user the right to write there, or set PUSHSERVE_DATA_DIR."
         return Check("data dir", f"{path.absolute()} cannot be written", fix)
     free = shutil.disk_usage(place).free
     detail = f"{path.absolute()}, {free / 1024**3:.1f} GiB free"
     if free < _LEAST_SPACE:
-        return Check("data dir", detail, "make room: bundles and mirrors need 1 GiB at the least")
+        return Check(
+            "data dir", detail, "Free some space: bundles and mirrors need at least 1 GiB."
+        )
     return Check("data dir", detail)
 
 
@@ -133,7 +135,7 @@ def check_database(url: str) -> Check:
     except psycopg.Error as error:
         # Only the kind: the text of some errors holds the whole connection string.
         kind = type(error).__name__
-        fix = "start PostgreSQL, or correct DATABASE_URL (postgresql://user:password@host/name)"
+        fix = "Start PostgreSQL, or correct DATABASE_URL (postgresql://user:password@host/name)."
         return Check("database", f"PostgreSQL cannot be used ({kind})", fix)
     return Check("database", f"PostgreSQL {row[0] if row else ''}")
 
@@ -146,7 +148,7 @@ def _check_sqlite(path: Path) -> Check:
         with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=5)) as connection:
             connection.execute("select count(*) from sqlite_master").fetchone()
     except sqlite3.Error as error:
-        fix = "restore the file, or move it away to start with an empty registry"
+        fix = "Restore the file, or move it away to start with an empty registry."
         return Check("database", f"{path}: {error}", fix)
     return Check("database", f"SQLite, {path}")
 
@@ -162,7 +164,7 @@ def check_port(name: str, address: str) -> Check:
     except OSError as error:
         if name == "gRPC port" and _is_ours(address):
             return Check(name, f"{address}: a server runs there")
-        fix = "stop what uses the port, or choose another one"
+        fix = "Stop what uses the port, or choose another one."
         return Check(name, f"{address}: {error.strerror or error}", fix)
     return Check(name, f"{address} is free")
 
