@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any, Final
 
 from pushserve_runtime.build_error import BuildFailed
 from pushserve_runtime.signature import DType, Signature
+from pushserve_runtime.str_enum import StrEnum
 
 
-class Format(enum.StrEnum):
+class Format(StrEnum):
     """How a model is stored."""
 
     JOBLIB = "joblib"

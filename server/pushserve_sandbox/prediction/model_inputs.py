@@ -62,7 +62,7 @@ def _objects(array: Array) -> NDArray[Any]:
         return _numbers(array).astype(object)
     if array.nulls is None:
         return array.values
-    values = array.values.copy()
+    values: NDArray[Any] = array.values.copy()
     values[array.nulls] = np.nan
     return values
 
@@ -71,6 +71,6 @@ def _numbers(array: Array) -> NDArray[Any]:
     """Values as they are; float64 with NaN where one is null."""
     if array.nulls is None:
         return array.values
-    values = array.values.astype("<f8")
+    values: NDArray[Any] = array.values.astype("<f8")
     values[array.nulls] = np.nan
     return values
