@@ -14,9 +14,9 @@ from sklearn.preprocessing import (
     KBinsDiscretizer,
     OneHotEncoder,
     OrdinalEncoder,
-    TargetEncoder,
 )
 
+from pushserve_sandbox.compat import TargetEncoder
 from pushserve_sandbox.onnx_compiler.converters.categories import (
     Column,
     category_number,

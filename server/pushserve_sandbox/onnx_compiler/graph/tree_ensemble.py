@@ -1,4 +1,4 @@
-"""Many decision trees as one TreeEnsemble of doubles.
+"""TreeEnsemble: many decision trees as one operator, in doubles.
 
 scikit-learn compares `float32(x) <= threshold` with a threshold of float64, and adds up
 leaves in float64, one tree after the other. TreeEnsemble (ai.onnx.ml 5), unlike the older

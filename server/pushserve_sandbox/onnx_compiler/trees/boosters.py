@@ -1,4 +1,4 @@
-"""XGBoost's and LightGBM's estimators, where these packages are installed, and their trees.
+"""Boosters: XGBoost's and LightGBM's estimators, where installed, and their trees.
 
 A package that nobody has imported has no estimator here, and is not imported for this.
 """

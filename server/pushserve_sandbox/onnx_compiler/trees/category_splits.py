@@ -1,4 +1,4 @@
-"""Histogram gradient boosting over categories, as trees that see a column for each such split.
+"""Category splits: histogram gradient boosting over categories, as trees with a column for each.
 
 A split on categories sends some of them left. What a row's category does there is looked up
 in a table: a column of 0 (left) and 1 (right), which an ordinary node compares with 1/2. So

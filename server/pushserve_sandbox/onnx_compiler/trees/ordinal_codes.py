@@ -1,4 +1,4 @@
-"""The numbers that an encoder gives to categories, as tables."""
+"""Ordinal codes: the numbers that an encoder gives to categories, as tables."""
 
 from __future__ import annotations
 
