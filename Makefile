@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+JOBS   := server/pushserve_runtime server/pushserve_sandbox
 TESTS  ?= tests
 MINUTES ?= 10
 
@@ -34,6 +35,7 @@ check: setup ## ruff, mypy, stubs fresh, buf lint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy --python-version 3.10 $(JOBS)
 	@$(BIN)/buf lint
 	@$(BIN)/python protos/check_stubs.py
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +10,10 @@ from typing import Any, Final
 
 from pushserve_runtime.build_error import BuildFailed
 from pushserve_runtime.signature import DType, Signature
+from pushserve_runtime.str_enum import StrEnum
 
 
-class Format(enum.StrEnum):
+class Format(StrEnum):
     """How a model is stored."""
 
     JOBLIB = "joblib"

@@ -6,14 +6,15 @@ with the version.
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pushserve_runtime.str_enum import StrEnum
 
-class DType(enum.StrEnum):
+
+class DType(StrEnum):
     """Type of one value. `JSON` is any value, as a `predict.py` takes and gives."""
 
     FLOAT64 = "float64"
@@ -30,7 +31,7 @@ class DType(enum.StrEnum):
         return self not in (DType.STRING, DType.JSON)
 
 
-class Layout(enum.StrEnum):
+class Layout(StrEnum):
     """The form in which a model takes its rows."""
 
     MATRIX = "matrix"

@@ -6,6 +6,7 @@ job with it.
 
 from __future__ import annotations
 
+import json
 import os
 import selectors
 import socket
@@ -25,7 +26,16 @@ from pushserve_runtime.job_policy import job_environment
 from pushserve_runtime.messages import ChannelError
 from pushserve_server.errors import Unavailable
 
-__all__ = ["Exit", "Job", "JobPolicy", "SandboxClient", "end_zygote", "is_ready", "start_zygote"]
+__all__ = [
+    "Exit",
+    "Job",
+    "JobEnvironment",
+    "JobPolicy",
+    "SandboxClient",
+    "end_zygote",
+    "is_ready",
+    "start_zygote",
+]
 
 SOCKET_NAME: Final = "zygote.sock"
 _START_TIMEOUT: Final = 30.0
@@ -182,15 +192,45 @@ def _exit_from_json(data: Mapping[str, Any]) -> Exit:
     return Exit(data.get("code"), data.get("signal"), data["max_rss"], data["cpu_seconds"])
 
 
-def start_zygote(run_dir: Path, *, test_jobs: Path | None = None) -> subprocess.Popen[bytes]:
+@dataclass(frozen=True, slots=True)
+class JobEnvironment:
+    """Where jobs run: a Python, and the only folders that they import packages from.
+
+    These hold pushserve_runtime, pushserve_sandbox and pyseccomp (`folders[0]`, which comes
+    first), and what models need. Nothing of them is run before it is imported: no .pth file, no
+    sitecustomize.
+    """
+
+    python: Path
+    folders: tuple[Path, ...]
+
+    def command(self) -> list[str]:
+        """Give the command that runs a zygote there, without its options."""
+        folders = json.dumps([str(folder) for folder in self.folders])
+        return [str(self.python), "-I", "-S", "-B", "-c", _RUN_FROM_FOLDERS, folders]
+
+
+_RUN_FROM_FOLDERS: Final = """
+import json, sys
+sys.path += json.loads(sys.argv.pop(1))
+from pushserve_sandbox.zygote.main import main
+main()
+"""
+_OWN_COMMAND: Final = [sys.executable, "-I", "-B", "-m", "pushserve_sandbox.zygote.main"]
+
+
+def start_zygote(
+    run_dir: Path, *, environment: JobEnvironment | None = None, test_jobs: Path | None = None
+) -> subprocess.Popen[bytes]:
     """Start a zygote that listens at `run_dir`/zygote.sock; it takes jobs when `is_ready` says so.
 
-    It ends when the process's `stdin` is closed, so also with the caller. `test_jobs` is a
-    folder of modules whose functions may be jobs, named "module:function".
+    It ends when the process's `stdin` is closed, so also with the caller. Without an
+    `environment`, its jobs run in this Python. `test_jobs` is a folder of modules whose functions
+    may be jobs, named "module:function".
     """
-    command = [sys.executable, "-I", "-B", "-m", "pushserve_sandbox.zygote.main"]
+    command = _OWN_COMMAND if environment is None else environment.command()
     if test_jobs is not None:
-        command += ["--allow-test-jobs", str(test_jobs)]
+        command = [*command, "--allow-test-jobs", str(test_jobs)]
     with _listen(run_dir / SOCKET_NAME) as listener:
         return subprocess.Popen(
             [*command, "--listen-fd", str(listener.fileno())],

@@ -13,9 +13,9 @@ from pushserve_runtime.job_spec import Declared
 from pushserve_runtime.signature import DType
 from pushserve_sandbox.inspection.estimator import inspect_estimator
 from pushserve_sandbox.onnx_compiler.compile import Compiled, Refused, compile_estimator
-from pushserve_sandbox.onnx_compiler.converters import xgboost_lightgbm
 from pushserve_sandbox.onnx_compiler.proof.trial_rows import trial_rows
 from pushserve_sandbox.onnx_compiler.trees import xgboost_trees
+from pushserve_sandbox.onnx_compiler.trees.boosters import booster_trees
 
 xgboost = pytest.importorskip("xgboost", reason="xgboost is an optional extra")
 lightgbm = pytest.importorskip("lightgbm", reason="lightgbm is an optional extra")
@@ -149,7 +149,7 @@ def test_rows_lie_on_thresholds_behind_a_scaler(make):
     seen = model[0].transform(rows.values)
     if make is xgb:
         seen = seen.astype(np.float32)
-    trees = xgboost_lightgbm.booster_trees(model[1])
+    trees = booster_trees(model[1])
 
     on = [
         np.flatnonzero(seen[:, tree.feature[node]] == tree.threshold[node])

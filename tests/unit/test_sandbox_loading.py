@@ -25,6 +25,20 @@ def classifier():
     return LogisticRegression(max_iter=500).fit(X, y)
 
 
+def test_a_class_that_is_none_of_scikit_learns_may_have_fit(folder):
+    """It does not say whether it is fitted, and says its number of features if it likes."""
+    folder.write(
+        "own_class.py",
+        "class Mean:\n"
+        "    n_features_in_ = 2\n"
+        "    def fit(self, rows): return self\n"
+        "    def predict(self, rows): return rows.mean(axis=1)\n",
+    )
+    folder.write("model.joblib", b"cown_class\nMean\n)\x81.")
+
+    assert ["value"] == [output.name for output in folder.signature().outputs]
+
+
 def test_joblib_and_pickle_load(folder, classifier):
     """Both formats give the same signature."""
     folder.write("model.pkl", pickle.dumps(classifier))

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from pushserve_runtime import messages
-from pushserve_runtime.build_error import BuildFailed
+from pushserve_runtime.build_error import BuildFailed, printable
 from pushserve_runtime.job_spec import Format, JobSpec
 from pushserve_sandbox.build.example_check import check_examples
 from pushserve_sandbox.inspection.estimator import predictor_for
@@ -28,7 +28,8 @@ from pushserve_sandbox.loading.artifact import sklearn_version
 from pushserve_sandbox.loading.captured_output import Notes
 from pushserve_sandbox.loading.example_files import Example, read_examples
 from pushserve_sandbox.loading.load import Loaded, choose_fast_path, make_predictor, read_model
-from pushserve_sandbox.onnx_compiler.compile import Refused, compile_estimator
+from pushserve_sandbox.onnx_compiler.result import Compiled, Refused
+from pushserve_sandbox.prediction.predictor import Predictor
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ class _Build:
         self._begin("compiling", "compiling it to ONNX, and comparing the answers")
         own = predictor_for(model, loaded.predictor.signature)
         with self.notes.taken():
-            result = compile_estimator(model, own, [e.input for e in examples], spec.graph_limit)
+            result = _compiled(model, own, [e.input for e in examples], spec.graph_limit)
         if isinstance(result, Refused):
             self._end("compiling")
             if spec.engine == "onnx":
@@ -160,6 +161,15 @@ def _too_large(error: messages.ChannelError) -> BuildFailed:
         f"what there is to say about the model is too much ({error})",
         "use fewer features, classes or categories",
     )
+
+
+def _compiled(model: Any, own: Predictor, inputs: Sequence[Any], limit: int) -> Compiled | Refused:
+    """Compile it, if the compiler can be imported where this job runs."""
+    try:
+        from pushserve_sandbox.onnx_compiler.compile import compile_estimator  # noqa: PLC0415
+    except Exception as error:  # noqa: BLE001 (packages that do not fit together raise what they like)
+        return Refused(f"its environment has no compiler ({printable(str(error))})")
+    return compile_estimator(model, own, inputs, limit)
 
 
 def _not_possible(reason: str) -> BuildFailed:

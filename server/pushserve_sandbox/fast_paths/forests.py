@@ -14,8 +14,8 @@ from sklearn.ensemble._forest import ForestClassifier, ForestRegressor
 from sklearn.ensemble._gradient_boosting import predict_stages
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.tree._tree import Tree
-from sklearn.utils import get_tags
 
+from pushserve_sandbox.compat import tags_of
 from pushserve_sandbox.fast_paths import joined_trees
 from pushserve_sandbox.fast_paths.scores import score_outputs
 from pushserve_sandbox.prediction.fast_path import TREE_BY_TREE, FastPath, is_matrix, is_own
@@ -24,6 +24,7 @@ _FIELDS: Final = joined_trees.Fields("left_child", "right_child", "feature", "th
 _LEAF: Final = -1
 
 Float32 = NDArray[np.float32]
+Scale = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 def forest_paths(estimator: Any) -> Iterator[FastPath]:
@@ -31,11 +32,15 @@ def forest_paths(estimator: Any) -> Iterator[FastPath]:
     if is_own(estimator, "predict_proba", ForestClassifier, DecisionTreeClassifier):
         if not is_own(estimator, "predict", ForestClassifier, DecisionTreeClassifier):
             return
-        outputs = _class_outputs(estimator)
-        trees = _Trees(_tree_list(estimator))
+        members = _tree_list(estimator)
+        scale = _fractions if any(map(_holds_counts, members)) else _as_it_is
+        if hasattr(estimator, "estimators_"):  # each tree's fractions have a mean
+            trees, outputs = _Trees(members, scale), _class_outputs(estimator, _as_it_is)
+        else:  # a tree's label is the class with the most samples
+            trees, outputs = _Trees(members, _as_it_is), _class_outputs(estimator, scale)
         yield FastPath(TREE_BY_TREE, partial(_start, estimator, trees), outputs, by_row=True)
     elif is_own(estimator, "predict", ForestRegressor, DecisionTreeRegressor):
-        trees = _Trees(_tree_list(estimator))
+        trees = _Trees(_tree_list(estimator), _as_it_is)
         start = partial(_start, estimator, trees)
         yield FastPath(TREE_BY_TREE, start, {"value": _values}, by_row=True)
 
@@ -43,6 +48,23 @@ def forest_paths(estimator: Any) -> Iterator[FastPath]:
 def _tree_list(estimator: Any) -> list[Any]:
     members = getattr(estimator, "estimators_", [estimator])
     return [member.tree_ for member in members]
+
+
+def _holds_counts(tree: Any) -> bool:
+    """Whether nodes hold their classes' samples, as before scikit-learn 1.4, and no fractions."""
+    return bool(np.any(np.abs(tree.value.sum(axis=-1) - 1) > 1e-6))
+
+
+def _fractions(values: NDArray[Any]) -> NDArray[Any]:
+    """Divide by the sum along the last axis, as predict_proba did before 1.4."""
+    total = values.sum(axis=-1, keepdims=True)
+    total[total == 0] = 1
+    result: NDArray[Any] = values / total
+    return result
+
+
+def _as_it_is(values: NDArray[Any]) -> NDArray[Any]:
+    return values
 
 
 def _start(estimator: Any, trees: _Trees, data: Any) -> NDArray[Any] | None:
@@ -62,18 +84,22 @@ def as_float32(data: Any, columns: int, *, allow_nan: bool) -> Float32 | None:
 
 
 class _Trees:
-    """The trees of one estimator. Their mean has the shape [rows, targets, classes]."""
+    """The trees of one estimator. Their mean has the shape [rows, targets, classes].
 
-    def __init__(self, trees: Sequence[Any]) -> None:
+    `scale` is what is done to a tree's values before.
+    """
+
+    def __init__(self, trees: Sequence[Any], scale: Scale) -> None:
         self._trees = trees
+        self._scale = scale
         self._shape = trees[0].value.shape[1:]
         self._allows_nan: bool | None = None
         states = [tree.__getstate__()["nodes"] for tree in trees]
-        self._joined = _Joined(trees, states) if joined_trees.can_join(states) else None
+        self._joined = _Joined(trees, states, scale) if joined_trees.can_join(states) else None
 
     def allows_nan(self, estimator: Any) -> bool:
         if self._allows_nan is None:
-            self._allows_nan = bool(get_tags(estimator).input_tags.allow_nan)
+            self._allows_nan = tags_of(estimator).allows_nan
         return self._allows_nan
 
     def mean(self, rows: Float32) -> NDArray[Any]:
@@ -89,20 +115,20 @@ class _Trees:
         return total
 
     def _of(self, tree: Any, rows: Float32) -> NDArray[Any]:
-        values: NDArray[Any] = tree.predict(rows).reshape(len(rows), *self._shape)
-        return values
+        return self._scale(tree.predict(rows).reshape(len(rows), *self._shape))
 
 
 class _Joined:
     """All trees in one."""
 
-    def __init__(self, trees: Sequence[Any], states: Sequence[NDArray[Any]]) -> None:
+    def __init__(self, trees: Sequence[Any], states: Sequence[NDArray[Any]], scale: Scale) -> None:
         features = trees[0].n_features
         leaves = [nodes["left_child"] == _LEAF for nodes in states]
         nodes, starts = joined_trees.join(states, leaves, _FIELDS, features)
         self._values = np.zeros((len(nodes), trees[0].value[0].size))
         for tree, start in zip(trees, starts, strict=True):
-            self._values[start : start + tree.node_count] = tree.value.reshape(tree.node_count, -1)
+            values = scale(tree.value).reshape(tree.node_count, -1)
+            self._values[start : start + tree.node_count] = values
         self._tree = Tree(features + 1, np.ones(1, np.intp), 1)
         self._tree.__setstate__(  # as unpickling does
             {
@@ -126,16 +152,19 @@ class _Joined:
         return total
 
 
-def _class_outputs(estimator: Any) -> Mapping[str, Callable[[Any], Any]]:
+def _class_outputs(estimator: Any, scale: Scale) -> Mapping[str, Callable[[Any], Any]]:
     classes, counts = estimator.classes_, estimator.n_classes_
     if estimator.n_outputs_ > 1:
         return {"label": partial(_target_labels, classes, counts)}
 
-    def probabilities(mean: NDArray[Any]) -> NDArray[Any]:
+    def own(mean: NDArray[Any]) -> NDArray[Any]:
         return mean[:, 0, :counts]
 
+    def probabilities(mean: NDArray[Any]) -> NDArray[Any]:
+        return scale(own(mean))
+
     return {
-        "label": lambda mean: classes.take(np.argmax(probabilities(mean), axis=1), axis=0),
+        "label": lambda mean: classes.take(np.argmax(own(mean), axis=1), axis=0),
         "probabilities": probabilities,
         "log_probabilities": lambda mean: np.log(probabilities(mean)),
     }

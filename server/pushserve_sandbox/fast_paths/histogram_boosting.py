@@ -79,4 +79,5 @@ class _Joined:
             1,  # thread
             values[1:].reshape(-1),
         )
-        return joined_trees.summed(values).T
+        total: NDArray[Any] = joined_trees.summed(values).T
+        return total

@@ -8,12 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import ElasticNet, LogisticRegression, Ridge, RidgeClassifier
-from sklearn.linear_model._base import (
-    LinearClassifierMixin,
-    LinearModel,
-    MultiOutputLinearModel,
-)
+from sklearn.linear_model._base import LinearClassifierMixin, LinearModel
 
+from pushserve_sandbox.compat import MultiOutputLinearModel
 from pushserve_sandbox.fast_paths.scores import logistic, score_outputs, softmax
 from pushserve_sandbox.prediction.fast_path import ONE_PASS, FastPath, is_matrix, is_own
 

@@ -14,8 +14,8 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.naive_bayes import _BaseNB
 from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeClassifier
-from sklearn.utils._array_api import _logsumexp
 
+from pushserve_sandbox.compat import logsumexp
 from pushserve_sandbox.fast_paths.forests import boosting_paths, forest_paths
 from pushserve_sandbox.fast_paths.histogram_boosting import histogram_paths
 from pushserve_sandbox.fast_paths.linear_models import linear_paths
@@ -99,7 +99,7 @@ def _bayes_outputs(estimator: Any) -> dict[str, Any]:
     classes = estimator.classes_
 
     def logs(joint: Any) -> Any:
-        return joint - np.atleast_2d(_logsumexp(joint, axis=1)).T
+        return joint - np.atleast_2d(logsumexp(joint, axis=1)).T
 
     return {
         "label": lambda joint: classes[np.argmax(joint, axis=1)],

@@ -61,7 +61,8 @@ def _fast_paths(estimator: Any) -> list[FastPath]:
         from pushserve_sandbox.fast_paths.pipelines import fast_paths_of  # noqa: PLC0415
     except ImportError:
         return []
-    return list(fast_paths_of(estimator))
+    found = attempt(lambda: list(fast_paths_of(estimator)))
+    return [] if isinstance(found, BaseException) else found
 
 
 def few_rows(signature: Signature, inputs: Sequence[Any]) -> list[Array]:

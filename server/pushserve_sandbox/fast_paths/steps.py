@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
-from sklearn.utils._set_output import _get_output_config
 
+from pushserve_sandbox.compat import transform_output
+from pushserve_sandbox.inspection.probing import attempt
 from pushserve_sandbox.prediction.fast_path import Matrix, is_matrix
 
 Step = Callable[[Any], Any]
@@ -24,9 +25,11 @@ def step_of(transformer: Any) -> Step | None:
     for them once, where scikit-learn looks at every step.
     """
     make = _MAKERS.get(type(transformer))
-    if make is None or _get_output_config("transform", transformer)["dense"] != "default":
+    if make is None or transform_output(transformer) != "default":
         return None
-    return make(transformer)
+    step: Step | BaseException | None = attempt(lambda: make(transformer))
+    # Where another scikit-learn has renamed what is looked at, there is no fast way.
+    return None if isinstance(step, BaseException) else step
 
 
 def _shifted(center: Any, scale: Any) -> Step | None:

@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
-from sklearn.utils import get_tags
 
 from pushserve_runtime.signature import DType
+from pushserve_sandbox.compat import tags_of
 from pushserve_sandbox.inspection.booster_columns import remembered_columns
 
 CATEGORIES_LIMIT: Final = 1_000
@@ -59,11 +59,7 @@ def first_step(estimator: Any) -> Any:
 
 def takes_texts(estimator: Any) -> bool:
     """Whether it takes a sequence of texts instead of rows (a vectorizer comes first)."""
-    try:
-        tags = get_tags(first_step(estimator)).input_tags
-    except (AttributeError, TypeError):  # no scikit-learn estimator
-        return False
-    return bool(tags.string) and not tags.two_d_array
+    return tags_of(first_step(estimator)).takes_texts
 
 
 def takes_categories(estimator: Any) -> list[bool]:

@@ -185,6 +185,8 @@ def python_paths() -> tuple[Path, ...]:
     paths = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
     paths.update(site.getsitepackages())
     paths.update(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib"))
+    if sys.flags.no_site:  # then the path is what the zygote was told: an environment's folders
+        paths.update(sys.path)
     # Of an editable install these two packages alone, not the server's code beside them.
     sandbox = Path(__file__).parents[1]
     paths.update((str(sandbox), str(sandbox.with_name("pushserve_runtime"))))

@@ -8,9 +8,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sklearn.exceptions import InconsistentVersionWarning
-
 from pushserve_runtime.build_error import printable
+from pushserve_sandbox.compat import MISMATCH_START, VersionMismatch, version_mismatch
 
 LOG_LIMIT = 8 * 1024
 WARNINGS_LIMIT = 20
@@ -45,7 +44,7 @@ class Notes:
     def __init__(self) -> None:
         self.log = Tail()
         self.warnings: list[str] = []
-        self.version_mismatch: InconsistentVersionWarning | None = None
+        self.version_mismatch: VersionMismatch | None = None
 
     @contextmanager
     def taken(self) -> Iterator[None]:
@@ -55,7 +54,7 @@ class Notes:
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("default")
-                warnings.simplefilter("always", InconsistentVersionWarning)
+                warnings.filterwarnings("always", MISMATCH_START)
                 warnings.filterwarnings("ignore", "X does not have valid feature names")  # ours
                 try:
                     yield
@@ -66,8 +65,7 @@ class Notes:
 
     def _note(self, caught: list[warnings.WarningMessage]) -> None:
         for item in caught:
-            if isinstance(item.message, InconsistentVersionWarning):
-                self.version_mismatch = self.version_mismatch or item.message
+            self.version_mismatch = self.version_mismatch or version_mismatch(item.message)
             text = f"{item.category.__name__}: {printable(str(item.message))}"
             if text not in self.warnings and len(self.warnings) < WARNINGS_LIMIT:
                 self.warnings.append(text)

@@ -103,12 +103,10 @@ def check_versions(spec: JobSpec, notes: Notes) -> None:
 
 def version_failure(spec: JobSpec, notes: Notes) -> BuildFailed | None:
     """Say that the pickle was made by another scikit-learn, if a warning told so."""
-    warning = notes.version_mismatch
-    if warning is None or not spec.sklearn_pickle_check:
+    found = notes.version_mismatch
+    if found is None or not spec.sklearn_pickle_check:
         return None
-    return _mismatch(
-        f"{warning.estimator_name} was saved with scikit-learn {warning.original_sklearn_version}"
-    )
+    return _mismatch(f"{found.estimator} was saved with scikit-learn {found.saved_with}")
 
 
 def _mismatch(what: str) -> BuildFailed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
@@ -20,6 +20,7 @@ from pushserve_sandbox.onnx_compiler.proof.parity import Answers, ask, deciding_
 from pushserve_sandbox.onnx_compiler.proof.row_differences import RELATIVE
 from pushserve_sandbox.onnx_compiler.proof.threshold_rows import has_trees_behind_steps
 from pushserve_sandbox.onnx_compiler.proof.trial_rows import trial_rows
+from pushserve_sandbox.onnx_compiler.result import Compiled, Refused
 from pushserve_sandbox.onnx_compiler.trees.tree_arrays import NotCompilable
 from pushserve_sandbox.prediction.model_outputs import quiet
 from pushserve_sandbox.prediction.predictor import Predictor
@@ -28,22 +29,6 @@ logger = logging.getLogger(__name__)
 
 GRAPH_LIMIT: Final = 512 * 1024**2
 _SEARCH_ROWS: Final = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """A graph that answers the same; `predictor` runs it, `reason` says what was compared."""
-
-    graph: bytes
-    predictor: OnnxPredictor
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """There is no graph, for this reason."""
-
-    reason: str
 
 
 def compile_estimator(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pushserve_runtime.frames import Array
 from pushserve_runtime.signature import DType, Feature
+from pushserve_sandbox.compat import text_dtype
 
 InputFunction = Callable[[Sequence[Array]], Any]
 
@@ -38,7 +39,7 @@ def frame_input(features: Sequence[Feature], categorical: Sequence[bool] = ()) -
     import pandas as pd  # noqa: PLC0415 (most models are asked by matrix)
 
     names = [feature.name for feature in features]
-    text = pd.StringDtype(na_value=np.nan)  # what pandas 3 reads texts as, so what was trained on
+    text = text_dtype()
     kinds = [
         pd.CategoricalDtype(list(feature.categories)) if chosen else None
         for feature, chosen in zip_longest(features, categorical)
@@ -62,7 +63,7 @@ def _objects(array: Array) -> NDArray[Any]:
         return _numbers(array).astype(object)
     if array.nulls is None:
         return array.values
-    values = array.values.copy()
+    values: NDArray[Any] = array.values.copy()
     values[array.nulls] = np.nan
     return values
 
@@ -71,6 +72,6 @@ def _numbers(array: Array) -> NDArray[Any]:
     """Values as they are; float64 with NaN where one is null."""
     if array.nulls is None:
         return array.values
-    values = array.values.astype("<f8")
+    values: NDArray[Any] = array.values.astype("<f8")
     values[array.nulls] = np.nan
     return values

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
-from sklearn.utils import get_tags
 
 from pushserve_runtime.frames import Array
 from pushserve_runtime.signature import OutputSpec
+from pushserve_sandbox.compat import tags_of
 
 OutputFunction = Callable[[Any], Any]
 """Takes what the estimator takes; gives [rows] or [rows, columns], dense or sparse."""
@@ -53,10 +53,7 @@ def default_outputs(names: list[str]) -> tuple[str, ...]:
 
 
 def _gives_labels(estimator: Any) -> bool:
-    try:
-        kind = get_tags(estimator).estimator_type
-    except (AttributeError, TypeError):  # no scikit-learn estimator
-        kind = None
+    kind = tags_of(estimator).estimator_type
     if kind in ("classifier", "clusterer", "outlier_detector"):
         return True
     return kind != "regressor" and (

@@ -17,7 +17,6 @@ log = logging.getLogger(__name__)
 # Without xgboost and lightgbm: jobs that need them import them, 60 ms there, 6 MB less here.
 MODULES: Final = (
     "numpy",
-    "pandas",
     "scipy.sparse",
     "scipy.special",
     "scipy.stats",
@@ -52,48 +51,48 @@ MODULES: Final = (
     "sklearn.random_projection",
     "sklearn.svm",
     "sklearn.tree",
+)
+OPTIONAL: Final = (
+    "pandas",
     "skops.io",
     "onnx",
     "onnxruntime",
     "skl2onnx",
+    "pushserve_sandbox.onnx_compiler.compile",
 )
+"""What an environment of a version's own may lack: then no model of it needs it."""
 JOBS: Final = {"build": "pushserve_sandbox.build.main", "worker": "pushserve_sandbox.worker.main"}
 
 
 def preload() -> None:
-    """Import everything in the list; what is not installed is left out.
+    """Import everything in the lists; of the optional ones, what cannot be imported is left out.
 
     Raises:
+        Exception: what every job needs cannot be imported.
         RuntimeError: an import started a thread, which no forked child would have.
     """
     gc.disable()  # imports make much and drop little: looking for it takes a tenth of the time
     with _hidden("pytest"):  # which scikit-learn's helpers for tests, and so skops, bring along
-        for name in (*MODULES, *JOBS.values()):
+        for name in (*MODULES, *OPTIONAL, *JOBS.values()):
             try:
                 importlib.import_module(name)
-            except ModuleNotFoundError as error:
-                log.warning("%s is not there: %s", name, error)
+            except Exception as error:  # packages that do not fit together raise what they like
+                if name not in OPTIONAL:
+                    raise
+                level = logging.INFO if isinstance(error, ImportError) else logging.WARNING
+                log.log(level, "%s cannot be imported: %s", name, error)
     gc.enable()
     with suppress(AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
-    _find_libraries_without_files()
+    from pushserve_sandbox import compat  # noqa: PLC0415 (it imports scikit-learn)
+
+    compat.have_threadpoolctl_read_no_files()
     threads = list(Path("/proc/self/task").iterdir())
     if len(threads) != 1:
         raise RuntimeError(
             f"{len(threads)} threads run after the imports; forking needs exactly one "
             "(are OMP_NUM_THREADS=1 and ORT_DISABLE_TELEMETRY=1 set?)"
         )
-
-
-def _find_libraries_without_files() -> None:
-    """Have threadpoolctl, by which KMeans and others bound threads, ask the loader for libraries.
-
-    From 3.8 on it reads /proc/self/maps instead, which no job may. What it avoids by that are
-    deadlocks between threads, and a job has one.
-    """
-    threadpoolctl: Any = importlib.import_module("threadpoolctl")
-    if hasattr(threadpoolctl, "_HAS_PROCFS"):
-        threadpoolctl._HAS_PROCFS = False  # noqa: SLF001 (there is no other way to say so)
 
 
 @contextmanager

@@ -13,9 +13,9 @@ from skl2onnx.common.data_types import DoubleTensorType, Int64TensorType, String
 from skl2onnx.operator_converters.one_vs_rest_classifier import convert_one_vs_rest_classifier
 from sklearn import linear_model, svm
 from sklearn.ensemble import VotingClassifier
-from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.multiclass import OneVsRestClassifier
 
+from pushserve_sandbox.compat import FixedThresholdClassifier, TunedThresholdClassifierCV
 from pushserve_sandbox.onnx_compiler.converters.registration import (
     CLASSIFIER_OPTIONS,
     add_label,

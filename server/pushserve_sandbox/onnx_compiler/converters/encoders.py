@@ -14,9 +14,9 @@ from sklearn.preprocessing import (
     KBinsDiscretizer,
     OneHotEncoder,
     OrdinalEncoder,
-    TargetEncoder,
 )
 
+from pushserve_sandbox.compat import TargetEncoder
 from pushserve_sandbox.onnx_compiler.converters.categories import (
     Column,
     category_number,
@@ -25,8 +25,7 @@ from pushserve_sandbox.onnx_compiler.converters.categories import (
 )
 from pushserve_sandbox.onnx_compiler.converters.registration import register_converter
 from pushserve_sandbox.onnx_compiler.graph.nodes import Nodes
-
-Table = NDArray[np.float64]
+from pushserve_sandbox.onnx_compiler.trees.ordinal_codes import Table, grouped_codes, ordinal_tables
 
 
 def register() -> None:
@@ -83,33 +82,6 @@ def _ordinal(nodes: Nodes, model: Any, columns: Sequence[Column], outputs: Seque
     _look_up(nodes, model, columns, ordinal_tables(model), outputs[0])
 
 
-def ordinal_tables(model: Any) -> list[Table]:
-    """Give an OrdinalEncoder's codes [categories + 1, 1] of each column, the unknown one's last."""
-    missing = model._missing_indices  # noqa: SLF001 (there is no other way to it)
-    tables = []
-    for column, values in enumerate(model.categories_):
-        codes = _grouped(model, column, len(values)).astype(np.float64)
-        if column in missing:
-            codes[missing[column]] = model.encoded_missing_value
-        known = model.handle_unknown == "use_encoded_value"
-        unknown = float(model.unknown_value) if known else -1.0
-        tables.append(np.append(codes, unknown).reshape(-1, 1))
-    return tables
-
-
-def _grouped(model: Any, column: int, count: int) -> NDArray[np.int64]:
-    """Number categories, where infrequent ones have one number together."""
-    plain = np.arange(count)
-    if not getattr(model, "_infrequent_enabled", False):
-        return plain
-    mapping = model._default_to_infrequent_mappings[column]  # noqa: SLF001 (as above)
-    if mapping is None:
-        return plain
-    mapping = np.asarray(mapping, np.int64)
-    # A missing value's category is counted apart, and comes last.
-    return np.append(mapping, plain[len(mapping) :])
-
-
 def _one_hot(nodes: Nodes, model: Any, columns: Sequence[Column], outputs: Sequence[str]) -> None:
     _look_up(nodes, model, columns, _one_hot_tables(model), outputs[0])
 
@@ -119,7 +91,7 @@ def _one_hot_tables(model: Any) -> list[Table]:
     dropped = model._drop_idx_after_grouping  # noqa: SLF001 (there is no other way to it)
     tables = []
     for column, values in enumerate(model.categories_):
-        groups = _grouped(model, column, len(values))
+        groups = grouped_codes(model, column, len(values))
         width = int(groups.max()) + 1
         codes = np.append(groups, _unknown_group(model, column, groups))
         table = np.vstack([np.eye(width), np.zeros((1, width))])[codes]

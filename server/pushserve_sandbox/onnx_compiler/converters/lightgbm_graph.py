@@ -11,6 +11,7 @@ from skl2onnx.common.data_types import DoubleTensorType
 
 from pushserve_sandbox.onnx_compiler.converters.registration import add_label
 from pushserve_sandbox.onnx_compiler.graph.nodes import Nodes
+from pushserve_sandbox.onnx_compiler.graph.tree_ensemble import ensemble_attributes
 from pushserve_sandbox.onnx_compiler.trees.lightgbm_trees import (
     NEXT_TO_ZERO,
     LightGBMTrees,
@@ -19,7 +20,6 @@ from pushserve_sandbox.onnx_compiler.trees.lightgbm_trees import (
 from pushserve_sandbox.onnx_compiler.trees.tree_arrays import (
     NotCompilable,
     constant_tree,
-    ensemble_attributes,
 )
 
 _IDENTITY: Final = frozenset({"regression", "regression_l1", "huber", "fair", "quantile", "mape"})

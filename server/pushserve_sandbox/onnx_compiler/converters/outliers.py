@@ -15,7 +15,8 @@ from sklearn.svm import OneClassSVM
 from pushserve_sandbox.onnx_compiler.converters.kernels import usual_kernel
 from pushserve_sandbox.onnx_compiler.converters.registration import register_converter
 from pushserve_sandbox.onnx_compiler.graph.nodes import Nodes
-from pushserve_sandbox.onnx_compiler.trees.tree_arrays import Tree, ensemble_attributes, tree_of
+from pushserve_sandbox.onnx_compiler.graph.tree_ensemble import ensemble_attributes
+from pushserve_sandbox.onnx_compiler.trees.tree_arrays import Tree, tree_of
 
 
 def register() -> None:

@@ -25,11 +25,11 @@ from pushserve_sandbox.onnx_compiler.converters.registration import (
     regressor_types,
 )
 from pushserve_sandbox.onnx_compiler.graph.nodes import Nodes
+from pushserve_sandbox.onnx_compiler.graph.tree_ensemble import ensemble_attributes
 from pushserve_sandbox.onnx_compiler.trees.tree_arrays import (
     NotCompilable,
     Tree,
     constant_tree,
-    ensemble_attributes,
     histogram_tree_of,
     leaf_numbers,
     tree_of,

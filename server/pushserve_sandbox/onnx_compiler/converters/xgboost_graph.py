@@ -15,10 +15,10 @@ from skl2onnx.common.data_types import DoubleTensorType
 
 from pushserve_sandbox.onnx_compiler.converters.registration import add_label
 from pushserve_sandbox.onnx_compiler.graph.nodes import Nodes
+from pushserve_sandbox.onnx_compiler.graph.tree_ensemble import ensemble_attributes
 from pushserve_sandbox.onnx_compiler.trees.tree_arrays import (
     NotCompilable,
     constant_tree,
-    ensemble_attributes,
 )
 from pushserve_sandbox.onnx_compiler.trees.xgboost_trees import XGBoosted, read_xgboost
 

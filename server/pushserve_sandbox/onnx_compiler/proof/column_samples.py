@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 
-from pushserve_sandbox.onnx_compiler.graph.nested import inner_estimators
+from pushserve_sandbox.onnx_compiler.proof.inner_estimators import inner_estimators
 from pushserve_sandbox.onnx_compiler.proof.text_samples import sentences
 
 _MOST: Final = 64

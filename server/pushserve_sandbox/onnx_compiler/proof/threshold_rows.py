@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
-from pushserve_sandbox.onnx_compiler.converters.histogram_categories import trial_trees
-from pushserve_sandbox.onnx_compiler.converters.xgboost_lightgbm import booster_trees
-from pushserve_sandbox.onnx_compiler.graph.nested import ways
 from pushserve_sandbox.onnx_compiler.proof.column_samples import branch_columns
+from pushserve_sandbox.onnx_compiler.proof.inner_estimators import ways
+from pushserve_sandbox.onnx_compiler.trees.boosters import booster_trees
+from pushserve_sandbox.onnx_compiler.trees.category_splits import trial_trees
 from pushserve_sandbox.onnx_compiler.trees.tree_arrays import (
     NotCompilable,
     Tree,
