@@ -15,7 +15,7 @@ from pushserve_server.domain.states import DeploymentState as S
 from pushserve_server.errors import NotFound, SourceRefused
 from pushserve_server.processes.boot import Boot, start
 from pushserve_server.sandbox_client import SandboxClient
-from tests.fixtures.deploying import MAIN, calling, iris_model, now
+from tests.fixtures.deploying import MAIN, calling, iris_model
 
 
 @pytest.fixture
@@ -70,28 +70,28 @@ def test_a_folder_a_manifest_and_a_tag(yard, deployer):
 
 def test_the_ref_moves_when_every_live_frontend_has_loaded_it(yard, deployer):
     registry = yard.registry
-    registry.frontend_started("f1", "r", now())
+    registry.frontend_started("f1", "r")
     deployment = yard.push({"model.pkl": iris_model()})
     yard.until_state(deployment, S.LOADING)
-    wanted = registry.snapshot(now(), 300).in_use
+    wanted = registry.snapshot(300).in_use
     assert 1 == len(wanted)
     assert yard.served() is None
-    registry.heartbeat("f1", registry.generation(), now())
+    registry.heartbeat("f1", "r", registry.generation())
     registry.record_load("f1", next(iter(wanted)), None)
     yard.wakeups.wake()
     activating = yard.until_state(deployment, S.ACTIVATING)
     assert (S.ACTIVATING, 1) == (activating.state, yard.served())
-    registry.heartbeat("f1", registry.generation(), now())
+    registry.heartbeat("f1", "r", registry.generation())
     yard.wakeups.wake()
     assert S.READY is yard.ended(deployment).state
 
 
 def test_a_version_that_a_frontend_cannot_load_moves_nothing(yard, deployer):
-    yard.registry.frontend_started("f1", "r", now())
+    yard.registry.frontend_started("f1", "r")
     deployment = yard.push({"model.pkl": iris_model()})
     yard.until_state(deployment, S.LOADING)
-    wanted = yard.registry.snapshot(now(), 300).in_use
-    yard.registry.heartbeat("f1", 0, now())
+    wanted = yard.registry.snapshot(300).in_use
+    yard.registry.heartbeat("f1", "r", 0)
     yard.registry.record_load("f1", next(iter(wanted)), "no such device")
     failure = yard.ended(deployment).failure
     assert ("LOAD_FAILED", S.LOADING) == (failure.reason, failure.step)

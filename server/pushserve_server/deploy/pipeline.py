@@ -46,7 +46,7 @@ def _give_back(lease: Lease) -> None:
     """Have it taken again soon, instead of when the whole lease has run out."""
     context = lease.context
     with suppress(Unavailable):
-        context.registry.renew(lease.row.id, context.owner, lease.now, _TAKE_AGAIN)
+        context.registry.renew(lease.token, _TAKE_AGAIN)
 
 
 def _work(lease: Lease) -> None:
@@ -75,7 +75,7 @@ def _take_live(lease: Lease) -> None:
     lease.advance(DeploymentState.FETCHING, f"asking the repository for {name}")
     commit = resolve(lease)
     if commit is None:
-        retired = context.registry.retire(lease.row.id, context.owner, lease.now)
+        retired = context.registry.retire(lease.token)
         if retired.state is DeploymentState.ACTIVATING:
             context.wakeups.wake()
             confirm(lease, context.registry.generation())

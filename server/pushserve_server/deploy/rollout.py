@@ -26,7 +26,7 @@ def go_live(lease: Lease, version: Version) -> None:
     """
     _wait(lease, lambda: _not_loaded(lease, version), "LOAD_TIMEOUT", "it was not loaded")
     context = lease.context
-    _, generation = context.registry.activate(lease.row.id, context.owner, lease.now)
+    _, generation = context.registry.activate(lease.token)
     context.wakeups.wake()
     confirm(lease, generation)
 
@@ -39,21 +39,21 @@ def confirm(lease: Lease, generation: int) -> None:
     """
 
     def look() -> str:
-        live = lease.context.registry.live_frontends(lease.now, FRONTEND_TTL)
+        live = lease.context.registry.live_frontends(FRONTEND_TTL)
         return ", ".join(behind(live, generation))
 
     _wait(lease, look, "SWAP_TIMEOUT", "the ref has moved, but not all traffic")
     registry, row = lease.context.registry, lease.row
     gone = not registry.get_deployment(row.name).commit
     message = f"{short_name(row.ref)} is no longer served" if gone else "all traffic goes to it"
-    registry.finish(row.id, lease.context.owner, message, lease.now)
+    registry.finish(lease.token, message)
 
 
 def _not_loaded(lease: Lease, version: Version) -> str:
     """Name the live frontends that have not loaded the version yet."""
-    registry, now = lease.context.registry, lease.now
-    live = [name for name, _ in registry.live_frontends(now, FRONTEND_TTL)]
-    outcome = after_loads(live, registry.loads(version.id, now, FRONTEND_TTL))
+    registry = lease.context.registry
+    live = [name for name, _ in registry.live_frontends(FRONTEND_TTL)]
+    outcome = after_loads(live, registry.loads(version.id, FRONTEND_TTL))
     if isinstance(outcome, LoadFailed):
         raise DeploymentFailed(
             "LOAD_FAILED",

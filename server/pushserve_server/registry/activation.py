@@ -13,7 +13,7 @@ from pushserve_server.domain.states import DeploymentState
 from pushserve_server.errors import AlreadyExists, NotFound, NotPossibleNow
 from pushserve_server.registry.database import RegistryDatabase
 from pushserve_server.registry.history import change, change_to_failed, supersede
-from pushserve_server.registry.leasing import Superseded, owned
+from pushserve_server.registry.leasing import LeaseToken, Superseded, owned
 from pushserve_server.registry.lookups import built_row, model_of_folder
 from pushserve_server.registry.row_records import deployment_from_row, version_from_row
 from pushserve_server.registry.serving import touch_keep_alive
@@ -33,8 +33,7 @@ class Activation:
 
     def add_version(
         self,
-        deployment_id: int,
-        owner: str,
+        token: LeaseToken,
         *,
         model: str,
         default_ref: str,
@@ -43,7 +42,6 @@ class Activation:
         digest: str,
         signature: Signature,
         report: dict[str, Any],
-        now: datetime,
     ) -> Version:
         """Put a version on disk, or find the commit's, and move the deployment to LOADING.
 
@@ -55,7 +53,7 @@ class Activation:
             LeaseLost, Superseded: as `Leases.advance`.
         """
         with self._store.writing() as tables:
-            deployment = owned(self._store, deployment_id, owner)
+            deployment, now = owned(self._store, token), self._store.shown_now()
             owner_row = _model_for(tables, deployment, model, full_branch(default_ref), now)
             row = built_row(tables, model, commit) or tables.versions.create(
                 model_id=owner_row.id,
@@ -73,7 +71,6 @@ class Activation:
                 deployment,
                 DeploymentState.LOADING,
                 message,
-                now,
                 commit=commit,
                 model=model,
                 version_id=row.id,
@@ -98,7 +95,7 @@ class Activation:
                 raise NotFound("version", str(version_id), "the version was deleted meanwhile")
             self._store.bump()
 
-    def activate(self, deployment_id: int, owner: str, now: datetime) -> tuple[Deployment, int]:
+    def activate(self, token: LeaseToken) -> tuple[Deployment, int]:
         """Move the ref to the deployment's version.
 
         A bare commit moves none. One that is ACTIVATING already is left as it is.
@@ -112,19 +109,19 @@ class Activation:
             ValueError: there is no version yet.
         """
         with self._store.writing() as tables:
-            row = owned(self._store, deployment_id, owner)
+            row = owned(self._store, token)
             newer = _newer(tables, row) if row.state != DeploymentState.ACTIVATING else None
             if newer is not None:
-                supersede(self._store, row, newer.name, now)
+                supersede(self._store, row, newer.name)
             elif row.state != DeploymentState.ACTIVATING:
-                self._move_ref(row, now)
+                self._move_ref(row)
             activated, generation = deployment_from_row(row), self._store.generation()
         if newer is not None:
             # Only now, or the transaction would be undone.
             raise Superseded(f"{activated.name} is superseded by {newer.name}")
         return activated, generation
 
-    def _move_ref(self, row: DeploymentRow, now: datetime) -> None:
+    def _move_ref(self, row: DeploymentRow) -> None:
         version = self._store.tables.versions.get_or_none(id=row.version_id)
         if version is None:
             raise ValueError(f"{row.name} has no version to activate")
@@ -132,21 +129,21 @@ class Activation:
         if row.ref:
             name = short_name(row.ref)
             message = f"{name} now points to version {row.version}; switching traffic to it"
-        change(self._store, row, DeploymentState.ACTIVATING, message, now)
+        change(self._store, row, DeploymentState.ACTIVATING, message)
         if row.ref:
-            _set_ref(self._store.tables, row, version, now)
+            _set_ref(self._store.tables, row, version, self._store.shown_now())
         self._store.bump()
 
-    def finish(self, deployment_id: int, owner: str, message: str, now: datetime) -> Deployment:
+    def finish(self, token: LeaseToken, message: str) -> Deployment:
         """Say that every frontend answers with the version.
 
         Raises:
             LeaseLost, Superseded: as `Leases.advance`.
         """
         with self._store.writing() as tables:
-            row = owned(self._store, deployment_id, owner)
-            self._keep_running(tables, row, now)
-            change(self._store, row, DeploymentState.READY, message, now)
+            row = owned(self._store, token)
+            self._keep_running(tables, row, self._store.now())
+            change(self._store, row, DeploymentState.READY, message)
             return deployment_from_row(row)
 
     @staticmethod
@@ -159,7 +156,7 @@ class Activation:
         if version is not None and (not row.ref or version.engine == EngineName.WORKER):
             touch_keep_alive(tables, version.id, now, by_ref=bool(row.ref))
 
-    def retire(self, deployment_id: int, owner: str, now: datetime) -> Deployment:
+    def retire(self, token: LeaseToken) -> Deployment:
         """Stop serving a ref that is gone from the remote.
 
         The deployment is then ACTIVATING, until every frontend has dropped the ref. A pinned
@@ -169,17 +166,17 @@ class Activation:
             LeaseLost, Superseded: as `Leases.advance`.
         """
         with self._store.writing() as tables:
-            row = owned(self._store, deployment_id, owner)
+            row = owned(self._store, token)
             served = _served_ref(tables, row)
             if served is None:
-                change_to_failed(self._store, row, _ref_not_found(row), now)
+                change_to_failed(self._store, row, _ref_not_found(row))
             elif served.pinned_id is not None:
                 message = f"{_gone(row)}; it is pinned, so it is still served"
-                change(self._store, row, DeploymentState.READY, message, now, commit="")
+                change(self._store, row, DeploymentState.READY, message, commit="")
             else:
                 served.delete_instance()
                 message = f"{_gone(row)}; ending its traffic"
-                change(self._store, row, DeploymentState.ACTIVATING, message, now, commit="")
+                change(self._store, row, DeploymentState.ACTIVATING, message, commit="")
                 self._store.bump()
             return deployment_from_row(row)
 
