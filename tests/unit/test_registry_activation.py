@@ -2,7 +2,7 @@
 
 import pytest
 
-from pushserve_server.domain.records import EngineName
+from pushserve_server.domain.records import EngineName, Failure
 from pushserve_server.domain.states import DeploymentState
 from pushserve_server.errors import AlreadyExists, NotFound, NotPossibleNow
 from pushserve_server.registry import Superseded
@@ -94,7 +94,7 @@ def test_a_ref_moves_when_its_deployment_activates(steps):
     taken = steps.loading(B)
     assert A == steps.registry.resolve_ref("iris", "main").commit
     before = steps.registry.generation()
-    deployment, generation = steps.at(5).activate(token(taken))
+    deployment = steps.at(5).activate(token(taken))
     ref = steps.registry.resolve_ref("iris", "main")
     assert (S.ACTIVATING, B, 2, at(5)) == (
         deployment.state,
@@ -102,7 +102,7 @@ def test_a_ref_moves_when_its_deployment_activates(steps):
         ref.version,
         ref.updated_at,
     )
-    assert before < generation == steps.registry.generation()
+    assert before < deployment.moved_generation <= steps.registry.generation()
 
 
 def test_a_ref_moves_back_to_an_older_commit(steps):
@@ -134,6 +134,77 @@ def test_an_older_deployment_never_moves_a_ref_back(steps):
     assert () == steps.registry.get_model("iris").refs
 
 
+FAILURE = Failure("INTERNAL", S.ACTIVATING, "x", "y")
+
+
+def test_what_has_moved_its_ref_never_fails(steps):
+    """Until every frontend follows it is ACTIVATING, and then READY: nothing else is true."""
+    taken = steps.loading(A)
+    steps.registry.activate(token(taken))
+    with pytest.raises(ValueError, match="has moved its ref"):
+        steps.registry.fail(token(taken), FAILURE)
+    assert S.ACTIVATING is steps.registry.get_deployment(taken.name).state
+    assert S.READY is steps.registry.finish(token(taken)).state
+
+
+def test_what_has_dropped_its_ref_never_fails(steps):
+    steps.live(A)
+    steps.register("")
+    taken = steps.take()
+    steps.registry.retire(token(taken))
+    with pytest.raises(ValueError, match="has moved its ref"):
+        steps.registry.fail(token(taken), FAILURE)
+    assert "main is no longer served" == steps.registry.finish(token(taken)).message
+
+
+@pytest.mark.parametrize("commit", [B, ""], ids=["moves it", "drops it"])
+def test_a_newer_one_that_moves_the_ref_ends_one_that_is_not_confirmed_yet(steps, commit):
+    """Nobody may be told that the older one answers: it does so no more."""
+    older = steps.loading(A)
+    steps.registry.activate(token(older))
+    if commit:
+        newer = steps.loading(commit)
+        assert S.ACTIVATING is steps.registry.get_deployment(older.name).state
+        steps.registry.activate(token(newer))
+    else:
+        steps.register(commit)
+        newer = steps.take()
+        steps.registry.retire(token(newer))
+    ended = steps.registry.get_deployment(older.name)
+    assert (S.SUPERSEDED, newer.name) == (ended.state, ended.superseded_by)
+    with pytest.raises(Superseded):
+        steps.registry.finish(token(older))
+    assert S.READY is steps.registry.finish(token(newer)).state
+
+
+def test_a_deleted_ref_ends_what_has_moved_it(steps):
+    taken = steps.loading(A)
+    steps.registry.activate(token(taken))
+    steps.registry.delete("iris", "main")
+    ended = steps.registry.get_deployment(taken.name)
+    assert (S.FAILED, "DELETED") == (ended.state, ended.failure.reason)
+
+
+@pytest.mark.parametrize(
+    ("ref", "pinned", "said"),
+    [
+        (MAIN, None, "all traffic of main goes to version 2"),
+        (MAIN, 2, "all traffic of main goes to version 2"),
+        ("", None, "version 2 answers calls by its number or commit"),
+        (MAIN, 1, "main is pinned to version 1, which answers until it is unpinned"),
+    ],
+)
+def test_ready_says_which_version_answers(steps, ref, pinned, said):
+    steps.live(A)
+    taken = steps.loading(B, ref)
+    if pinned is not None:
+        steps.registry.pin("iris", "main", number=pinned, commit=None)
+    steps.registry.activate(token(taken))
+    done = steps.registry.finish(token(taken))
+    assert S.READY is done.state
+    assert done.message.endswith(said)
+
+
 def test_nothing_activates_without_a_version(steps):
     steps.register(A)
     taken = steps.take()
@@ -155,7 +226,7 @@ def test_a_ref_that_is_gone_from_the_remote_is_retired(steps):
     steps.register("", DEV)
     taken, before = steps.take(), steps.registry.generation()
     assert S.ACTIVATING is steps.registry.retire(token(taken)).state
-    assert S.READY is steps.registry.finish(token(taken), "dropped").state
+    assert S.READY is steps.registry.finish(token(taken)).state
     assert [MAIN] == [ref.name for ref in steps.registry.get_model("iris").refs]
     assert before < steps.registry.generation()
     assert (taken.name, False) == (

@@ -51,7 +51,7 @@ def test_whoever_lost_the_lease_can_do_nothing(steps):
         lambda: registry.note(lost, ""),
         lambda: registry.fail(lost, failure),
         lambda: registry.activate(lost),
-        lambda: registry.finish(lost, ""),
+        lambda: registry.finish(lost),
         lambda: registry.retire(lost),
         lambda: steps.build(taken, owner="first"),
     ):
@@ -75,7 +75,7 @@ def test_an_earlier_attempt_of_the_same_owner_can_do_nothing(steps):
         lambda: registry.note(lost, ""),
         lambda: registry.fail(lost, failure),
         lambda: registry.activate(lost),
-        lambda: registry.finish(lost, ""),
+        lambda: registry.finish(lost),
         lambda: registry.retire(lost),
         lambda: steps.build(first),
     ):
@@ -155,12 +155,12 @@ def test_one_that_was_taken_again_while_loading_stays_loaded(steps):
 
 def test_one_that_was_taken_again_while_activating_goes_on_from_there(steps):
     moving = steps.loading(A)
-    _, generation = steps.registry.activate(token(moving))
+    generation = steps.registry.activate(token(moving)).moved_generation
     steps.at(60)
     again = steps.lease("second")
     assert (moving.id, S.ACTIVATING) == (again.id, again.state)
-    activated, known = steps.registry.activate(token(again, "second"))
-    assert (S.ACTIVATING, generation) == (activated.state, known)
+    activated = steps.registry.activate(token(again, "second"))
+    assert (S.ACTIVATING, generation) == (activated.state, activated.moved_generation)
 
 
 def test_a_superseded_one_stops_its_owner(steps):

@@ -32,7 +32,7 @@ def test_a_version_is_wanted_from_loading_on(steps):
     assert before < steps.registry.generation()
     assert {old, new} == steps.registry.snapshot(60).in_use
     steps.registry.activate(token(taken))
-    steps.registry.finish(token(taken), "")
+    steps.registry.finish(token(taken))
     assert {new} == steps.registry.snapshot(60).in_use
 
 

@@ -82,12 +82,12 @@ def test_every_deployment_is_there_and_the_open_ones_go_on(steps):
     steps.at(60)
     taken = steps.take("new")
     assert (S.ACTIVATING, "refs/heads/next") == (taken.state, taken.ref)
-    assert S.READY is registry.finish(token(taken, "new"), "served").state
+    assert S.READY is registry.finish(token(taken, "new")).state
 
 
 def test_the_next_push_goes_live(steps):
     steps.at(60)
-    steps.registry.finish(token(steps.take()), "served")
+    steps.registry.finish(token(steps.take()))
     for _ in ("later", "queued"):
         steps.registry.fail(token(steps.take()), Failure("X", S.FETCHING, "x", "y"))
     steps.live(sha("f"))

@@ -112,8 +112,8 @@ class Deployer:
 
     def _look_after(self, active: _Active) -> None:
         """Renew the lease in time; stop work on a row that is no longer ours or open."""
-        context, row = self._context, active.lease.row
-        if context.registry.get_deployment(row.name).state.is_final:
+        context = self._context
+        if not context.registry.holds(active.lease.token):
             active.lease.cancel()
         elif time.monotonic() - active.renewed > context.settings.lease / 3:
             active.renewed = time.monotonic()

@@ -45,6 +45,11 @@ class Lease:
         self.cancelled = threading.Event()
         self._woken = threading.Event()
 
+    @property
+    def has_moved(self) -> bool:
+        """Whether the ref has moved, so that only the frontends are to be waited for."""
+        return self.row.state is DeploymentState.ACTIVATING
+
     def cancel(self) -> None:
         """Stop the work: git and the sandbox child are killed, the row stays as it is."""
         self.cancelled.set()
@@ -77,6 +82,16 @@ class Lease:
         self.row = self.context.registry.advance(
             self.token, state, message, commit=commit, model=model
         )
+        self.context.wakeups.wake()
+
+    def activate(self) -> None:
+        """Move the ref to the version, and wake those who answer by it."""
+        self.row = self.context.registry.activate(self.token)
+        self.context.wakeups.wake()
+
+    def retire(self) -> None:
+        """No longer serve the ref, and wake those who answer by it."""
+        self.row = self.context.registry.retire(self.token)
         self.context.wakeups.wake()
 
     def note(self, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from pushserve_server.domain.records import Failure
@@ -11,7 +12,7 @@ from pushserve_server.registry.tables import EPOCH, DeploymentRow
 
 OPEN: Final = tuple(state for state in DeploymentState if not state.is_final)
 """States that something follows."""
-NOT_LIVE: Final = tuple(state for state in OPEN if state is not DeploymentState.ACTIVATING)
+NOT_MOVED: Final = tuple(state for state in OPEN if state is not DeploymentState.ACTIVATING)
 """States before the ref has moved."""
 
 
@@ -62,15 +63,22 @@ def change_to_failed(store: RegistryDatabase, row: DeploymentRow, failure: Failu
     )
 
 
-def supersede_older(store: RegistryDatabase, newer: DeploymentRow) -> None:
-    """End the deployments of the same ref that `newer` takes the place of."""
+def supersede_older(
+    store: RegistryDatabase,
+    newer: DeploymentRow,
+    states: Sequence[DeploymentState] = NOT_MOVED,
+) -> None:
+    """End the deployments of the same ref that `newer` takes the place of.
+
+    When it moves the ref itself, those that moved it before (`OPEN`) are among them.
+    """
     deployments = store.tables.deployments
     older = deployments.select().where(
         deployments.source == newer.source,
         deployments.path == newer.path,
         deployments.ref == newer.ref,
         deployments.id < newer.id,
-        deployments.state.in_(NOT_LIVE),
+        deployments.state.in_(states),
     )
     for row in store.locked(older):
         supersede(store, row, newer.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from peewee import ModelSelect
 
@@ -77,15 +78,16 @@ class Leases:
             deployments, now = tables.deployments, self._store.now()
             changed: int = (
                 deployments.update(leased_at=now, lease_until=now + timedelta(seconds=seconds))
-                .where(
-                    deployments.id == token.deployment_id,
-                    deployments.owner == token.owner,
-                    deployments.attempt == token.attempt,
-                    deployments.state.in_(OPEN),
-                )
+                .where(_is_held_by(tables, token))
                 .execute()
             )
             return changed == 1
+
+    def holds(self, token: LeaseToken) -> bool:
+        """Say whether this attempt is the one at work on a deployment that has not ended."""
+        with self._store.reading() as tables:
+            deployments = tables.deployments
+            return bool(deployments.select().where(_is_held_by(tables, token)).exists())
 
     def advance(
         self,
@@ -141,9 +143,12 @@ class Leases:
 
         Raises:
             LeaseLost, Superseded: as `advance`.
+            ValueError: its ref has moved, so that it would not be true.
         """
         with self._store.writing():
             row = owned(self._store, token)
+            if row.state == DeploymentState.ACTIVATING:
+                raise ValueError(f"{row.name} has moved its ref: it has not failed")
             change_to_failed(self._store, row, failure)
             return deployment_from_row(row)
 
@@ -164,6 +169,16 @@ def owned(store: RegistryDatabase, token: LeaseToken) -> DeploymentRow:
     if DeploymentState(row.state).is_final:
         raise Superseded(f"{row.name} is {row.state}: {row.message}")
     return row
+
+
+def _is_held_by(tables: Tables, token: LeaseToken) -> Any:
+    deployments = tables.deployments
+    return (
+        (deployments.id == token.deployment_id)
+        & (deployments.owner == token.owner)
+        & (deployments.attempt == token.attempt)
+        & deployments.state.in_(OPEN)
+    )
 
 
 def _takeable(tables: Tables, now: datetime) -> ModelSelect[DeploymentRow]:
