@@ -3,6 +3,7 @@
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from pushserve_server.domain.states import DeploymentState as S
 from pushserve_server.errors import NotFound, SourceRefused
 from pushserve_server.processes.boot import Boot, start
 from pushserve_server.sandbox_client import SandboxClient
-from tests.fixtures.deploying import MAIN, calling, iris_model, now
+from tests.fixtures.deploying import MAIN, calling, iris_model
 
 
 @pytest.fixture
@@ -70,33 +71,110 @@ def test_a_folder_a_manifest_and_a_tag(yard, deployer):
 
 def test_the_ref_moves_when_every_live_frontend_has_loaded_it(yard, deployer):
     registry = yard.registry
-    registry.frontend_started("f1", "r", now())
+    registry.frontend_started("f1", "r")
     deployment = yard.push({"model.pkl": iris_model()})
     yard.until_state(deployment, S.LOADING)
-    wanted = registry.snapshot(now(), 300).in_use
+    wanted = registry.snapshot(300).in_use
     assert 1 == len(wanted)
     assert yard.served() is None
-    registry.heartbeat("f1", registry.generation(), now())
+    registry.heartbeat("f1", "r", registry.generation())
     registry.record_load("f1", next(iter(wanted)), None)
     yard.wakeups.wake()
     activating = yard.until_state(deployment, S.ACTIVATING)
     assert (S.ACTIVATING, 1) == (activating.state, yard.served())
-    registry.heartbeat("f1", registry.generation(), now())
+    registry.heartbeat("f1", "r", registry.generation())
     yard.wakeups.wake()
     assert S.READY is yard.ended(deployment).state
 
 
 def test_a_version_that_a_frontend_cannot_load_moves_nothing(yard, deployer):
-    yard.registry.frontend_started("f1", "r", now())
+    yard.registry.frontend_started("f1", "r")
     deployment = yard.push({"model.pkl": iris_model()})
     yard.until_state(deployment, S.LOADING)
-    wanted = yard.registry.snapshot(now(), 300).in_use
-    yard.registry.heartbeat("f1", 0, now())
+    wanted = yard.registry.snapshot(300).in_use
+    yard.registry.heartbeat("f1", "r", 0)
     yard.registry.record_load("f1", next(iter(wanted)), "no such device")
     failure = yard.ended(deployment).failure
     assert ("LOAD_FAILED", S.LOADING) == (failure.reason, failure.step)
     assert "no such device" in failure.message
     assert yard.served() is None
+
+
+def loaded_by_f1(yard):
+    """Push a version, and let the one frontend there is load it."""
+    yard.registry.frontend_started("f1", "r")
+    deployment = yard.push({"model.pkl": iris_model()})
+    yard.until_state(deployment, S.LOADING)
+    yard.registry.record_load("f1", *yard.registry.snapshot(300).in_use, None)
+    yard.wakeups.wake()
+    return deployment
+
+
+class Heartbeats:
+    """A frontend that lives, and serves by the generation that it is told to serve by."""
+
+    def __init__(self, yard):
+        self._yard = yard
+        self.generation = 0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self):
+        while not self._stopped.wait(0.1):
+            self._yard.registry.heartbeat("f1", "r", self.generation)
+            self._yard.wakeups.wake()
+
+
+def test_a_ref_that_has_moved_is_never_said_to_have_failed(yard):
+    """A frontend is slow to follow: the deployment waits for it, and does not lie meanwhile."""
+    with yard.deployer(load_timeout=1), Heartbeats(yard) as frontend:
+        deployment = loaded_by_f1(yard)
+        behind = yard.until(deployment, lambda d: "not all traffic" in d.message, "said so")
+        assert (S.ACTIVATING, 1) == (behind.state, yard.served())
+        assert "f1" in behind.message
+        yard.until(deployment, lambda d: d.attempt > 2, "looked at again")
+        frontend.generation = yard.registry.generation()
+        done = yard.ended(deployment)
+    assert (S.READY, 1) == (done.state, yard.served())
+
+
+def test_a_push_goes_live_while_the_one_before_waits_for_a_frontend(yard):
+    """The older one is then superseded, and not READY: nothing answers with it."""
+    with yard.deployer(load_timeout=1), Heartbeats(yard) as frontend:
+        older = loaded_by_f1(yard)
+        yard.until(older, lambda d: "not all traffic" in d.message, "said so")
+        newer = yard.push({"model.pkl": iris_model(0.1)})
+        yard.until_state(newer, S.LOADING)
+        for version in yard.registry.snapshot(300).in_use:
+            yard.registry.record_load("f1", version, None)
+        yard.until_state(newer, S.ACTIVATING)
+        assert (S.SUPERSEDED, newer.name) == (
+            yard.ended(older).state,
+            yard.ended(older).superseded_by,
+        )
+        frontend.generation = yard.registry.generation()
+        assert S.READY is yard.ended(newer).state
+    assert 2 == yard.served()
+
+
+def test_trouble_after_the_ref_has_moved_does_not_fail_it(yard, monkeypatch):
+    """A fault of the server's own: it is taken again when the lease has run out."""
+    with yard.deployer(lease=1), Heartbeats(yard) as frontend:
+        with monkeypatch.context() as patched:
+            patched.setattr("pushserve_server.deploy.rollout.behind", lambda *_: 1 / 0)
+            deployment = loaded_by_f1(yard)
+            yard.until(deployment, lambda d: d.attempt > 1, "taken again")
+            assert S.ACTIVATING is yard.registry.get_deployment(deployment.name).state
+        frontend.generation = yard.registry.generation()
+        assert S.READY is yard.ended(deployment).state
 
 
 def test_a_newer_push_stops_the_older_at_once(yard, git_host):

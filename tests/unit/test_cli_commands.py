@@ -133,6 +133,21 @@ def test_register_without_following(run, fake_server):
     )
 
 
+def test_register_on_a_pinned_ref(run, fake_server):
+    """What was pushed is ready; another version answers, and the command does not say otherwise."""
+    service = fake_server.service
+    service.script("d1", pb.DEPLOYMENT_STATE_READY, version=3)
+    service.models["iris"].refs[0].pinned = True
+    service.models["iris"].refs[0].latest_version = 3
+
+    result = run("deployment", "d1", "--follow")
+
+    assert 0 == result.exit_code
+    assert "live" not in result.stdout
+    assert "refs/heads/main is pinned to version 2, which answers until" in result.stdout
+    assert "pushserve unpin iris --ref refs/heads/main" in result.stdout
+
+
 def test_register_a_local_folder(run, fake_server, tmp_path):
     """The server gets a URL: its own working directory is another one."""
     result = run("register", str(tmp_path), "--no-follow")

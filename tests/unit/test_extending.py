@@ -155,6 +155,7 @@ RECORDS = {
             failure=Failure("REASON", DeploymentState.BUILDING, "what", "fix"),
             superseded_by="d-2",
             attempt=1,
+            moved_generation=7,
             created_at=NOW,
             updated_at=NOW,
             events=(EVENT,),

@@ -8,7 +8,7 @@ from pushserve_server.domain.records import EngineName
 from pushserve_server.errors import ModelFailed
 from pushserve_server.serve.models import version_cache
 from tests.fixtures.many import Gated, doubled, follow
-from tests.fixtures.registry import NOON, Steps, sha
+from tests.fixtures.registry import Steps, sha, token
 
 
 async def call(model_table, model, value=1.0):
@@ -53,8 +53,8 @@ def test_a_change_of_one_model_of_1000_makes_one_entry_anew(many):
         async with many.model_table() as model_table:
             model_table.readiness()
             before = dict(model_table.table)
-            many.registry.pin("m0500", "main", number=1, commit=None, now=NOON)
-            many.registry.delete("m0600", "", NOON)
+            many.registry.pin("m0500", "main", number=1, commit=None)
+            many.registry.delete("m0600", "")
             await follow(model_table, model_table._store)
             after = model_table.table
             assert {"m0600"} == before.keys() - after.keys()
@@ -145,7 +145,7 @@ def test_what_is_deployed_is_loaded_told_and_kept(many):
     """Whatever the rule and the limit say."""
     many.add(2)
     steps = Steps(many.registry)
-    steps.registry.frontend_started("f1", "r", NOON)
+    steps.registry.frontend_started("f1", "r")
 
     async def run():
         async with many.model_table(graph_memory=1) as model_table:
@@ -153,11 +153,11 @@ def test_what_is_deployed_is_loaded_told_and_kept(many):
             version = many.registry.find_version("new", number=1).id
             await follow(model_table, model_table._store)
             await settled(model_table)
-            assert {"f1": None} == many.registry.loads(version, NOON, 9)
+            assert {"f1": None} == many.registry.loads(version, 9)
             await call(model_table, "m0000")
             await settled(model_table)
             assert ["m0000", "new"] == loaded(model_table)
-            many.registry.activate(taken.id, "me", NOON)
+            many.registry.activate(token(taken))
             await follow(model_table, model_table._store)
             assert 6.0 == await doubled(model_table.route("new"), 3.0)
             assert ["new", "m0000"] == many.loads
@@ -203,7 +203,7 @@ def test_a_ref_that_moves_away_from_a_loaded_version_is_swapped_when_the_new_one
         async with many.model_table() as model_table:
             await call(model_table, "m0000")
             second = many.add_version("m0000")
-            many.registry.pin("m0000", "main", number=2, commit=None, now=NOON)
+            many.registry.pin("m0000", "main", number=2, commit=None)
             await follow(model_table, model_table._store)
             assert -1 == model_table.applied
             assert 1 == model_table.route("m0000").version.number

@@ -2,11 +2,11 @@
 
 import pytest
 
-from pushserve_server.domain.records import EngineName
+from pushserve_server.domain.records import EngineName, Failure
 from pushserve_server.domain.states import DeploymentState
 from pushserve_server.errors import AlreadyExists, NotFound, NotPossibleNow
 from pushserve_server.registry import Superseded
-from tests.fixtures.registry import MAIN, NOON, SIGNATURE, SOURCE, at, sha
+from tests.fixtures.registry import MAIN, NOON, SIGNATURE, SOURCE, at, sha, token
 
 A, B = sha("a"), sha("b")
 DEV = "refs/heads/dev"
@@ -50,8 +50,7 @@ def test_one_commit_is_one_version(steps):
     steps.register(A, DEV)
     taken = steps.take()
     again = steps.registry.add_version(
-        taken.id,
-        "me",
+        token(taken),
         model="iris",
         default_ref="",
         commit=A,
@@ -59,7 +58,6 @@ def test_one_commit_is_one_version(steps):
         digest="f" * 64,
         signature=SIGNATURE,
         report={},
-        now=at(1),
     )
     assert first == again
     assert 1 == steps.registry.get_deployment(taken.name).version
@@ -70,7 +68,7 @@ def test_a_built_commit_goes_straight_to_loading(steps):
     steps.register(A, DEV)
     taken = steps.take()
     assert 1 == steps.advance(taken, S.LOADING).version
-    steps.registry.activate(taken.id, "me", NOON)
+    steps.registry.activate(token(taken))
     assert [MAIN, DEV] == [ref.name for ref in steps.registry.get_model("iris").refs]
 
 
@@ -96,7 +94,7 @@ def test_a_ref_moves_when_its_deployment_activates(steps):
     taken = steps.loading(B)
     assert A == steps.registry.resolve_ref("iris", "main").commit
     before = steps.registry.generation()
-    deployment, generation = steps.registry.activate(taken.id, "me", at(5))
+    deployment = steps.at(5).activate(token(taken))
     ref = steps.registry.resolve_ref("iris", "main")
     assert (S.ACTIVATING, B, 2, at(5)) == (
         deployment.state,
@@ -104,7 +102,7 @@ def test_a_ref_moves_when_its_deployment_activates(steps):
         ref.version,
         ref.updated_at,
     )
-    assert before < generation == steps.registry.generation()
+    assert before < deployment.moved_generation <= steps.registry.generation()
 
 
 def test_a_ref_moves_back_to_an_older_commit(steps):
@@ -114,7 +112,7 @@ def test_a_ref_moves_back_to_an_older_commit(steps):
     steps.register(A)
     taken = steps.take()
     steps.advance(taken, S.LOADING)
-    steps.registry.activate(taken.id, "me", NOON)
+    steps.registry.activate(token(taken))
     assert (1, A) == (
         steps.registry.resolve_ref("iris", "").version,
         steps.registry.resolve_ref("iris", "").commit,
@@ -130,25 +128,96 @@ def test_an_older_deployment_never_moves_a_ref_back(steps):
     with steps.registry._store.writing():
         deployments.update(state="LOADING").where(deployments.id == older.id).execute()
     with pytest.raises(Superseded, match=newer.name):
-        steps.registry.activate(older.id, "me", NOON)
+        steps.registry.activate(token(older))
     ended = steps.registry.get_deployment(older.name)
     assert (S.SUPERSEDED, newer.name) == (ended.state, ended.superseded_by)
     assert () == steps.registry.get_model("iris").refs
+
+
+FAILURE = Failure("INTERNAL", S.ACTIVATING, "x", "y")
+
+
+def test_what_has_moved_its_ref_never_fails(steps):
+    """Until every frontend follows it is ACTIVATING, and then READY: nothing else is true."""
+    taken = steps.loading(A)
+    steps.registry.activate(token(taken))
+    with pytest.raises(ValueError, match="has moved its ref"):
+        steps.registry.fail(token(taken), FAILURE)
+    assert S.ACTIVATING is steps.registry.get_deployment(taken.name).state
+    assert S.READY is steps.registry.finish(token(taken)).state
+
+
+def test_what_has_dropped_its_ref_never_fails(steps):
+    steps.live(A)
+    steps.register("")
+    taken = steps.take()
+    steps.registry.retire(token(taken))
+    with pytest.raises(ValueError, match="has moved its ref"):
+        steps.registry.fail(token(taken), FAILURE)
+    assert "main is no longer served" == steps.registry.finish(token(taken)).message
+
+
+@pytest.mark.parametrize("commit", [B, ""], ids=["moves it", "drops it"])
+def test_a_newer_one_that_moves_the_ref_ends_one_that_is_not_confirmed_yet(steps, commit):
+    """Nobody may be told that the older one answers: it does so no more."""
+    older = steps.loading(A)
+    steps.registry.activate(token(older))
+    if commit:
+        newer = steps.loading(commit)
+        assert S.ACTIVATING is steps.registry.get_deployment(older.name).state
+        steps.registry.activate(token(newer))
+    else:
+        steps.register(commit)
+        newer = steps.take()
+        steps.registry.retire(token(newer))
+    ended = steps.registry.get_deployment(older.name)
+    assert (S.SUPERSEDED, newer.name) == (ended.state, ended.superseded_by)
+    with pytest.raises(Superseded):
+        steps.registry.finish(token(older))
+    assert S.READY is steps.registry.finish(token(newer)).state
+
+
+def test_a_deleted_ref_ends_what_has_moved_it(steps):
+    taken = steps.loading(A)
+    steps.registry.activate(token(taken))
+    steps.registry.delete("iris", "main")
+    ended = steps.registry.get_deployment(taken.name)
+    assert (S.FAILED, "DELETED") == (ended.state, ended.failure.reason)
+
+
+@pytest.mark.parametrize(
+    ("ref", "pinned", "said"),
+    [
+        (MAIN, None, "all traffic of main goes to version 2"),
+        (MAIN, 2, "all traffic of main goes to version 2"),
+        ("", None, "version 2 answers calls by its number or commit"),
+        (MAIN, 1, "main is pinned to version 1, which answers until it is unpinned"),
+    ],
+)
+def test_ready_says_which_version_answers(steps, ref, pinned, said):
+    steps.live(A)
+    taken = steps.loading(B, ref)
+    if pinned is not None:
+        steps.registry.pin("iris", "main", number=pinned, commit=None)
+    steps.registry.activate(token(taken))
+    done = steps.registry.finish(token(taken))
+    assert S.READY is done.state
+    assert done.message.endswith(said)
 
 
 def test_nothing_activates_without_a_version(steps):
     steps.register(A)
     taken = steps.take()
     with pytest.raises(ValueError, match="no version"):
-        steps.registry.activate(taken.id, "me", NOON)
+        steps.registry.activate(token(taken))
 
 
 def test_a_bare_commit_moves_no_ref_and_stays_for_a_while(steps):
     steps.live(A, "")
     version = steps.registry.find_built("iris", A)
     assert () == steps.registry.get_model("iris").refs
-    assert {version.id} == steps.registry.snapshot(at(59), 60).in_use
-    assert set() == steps.registry.snapshot(at(60), 60).in_use
+    assert {version.id} == steps.at(59).snapshot(60).in_use
+    assert set() == steps.at(60).snapshot(60).in_use
 
 
 def test_a_ref_that_is_gone_from_the_remote_is_retired(steps):
@@ -156,8 +225,8 @@ def test_a_ref_that_is_gone_from_the_remote_is_retired(steps):
     steps.live(A, DEV)
     steps.register("", DEV)
     taken, before = steps.take(), steps.registry.generation()
-    assert S.ACTIVATING is steps.registry.retire(taken.id, "me", NOON).state
-    assert S.READY is steps.registry.finish(taken.id, "me", "dropped", NOON).state
+    assert S.ACTIVATING is steps.registry.retire(token(taken)).state
+    assert S.READY is steps.registry.finish(token(taken)).state
     assert [MAIN] == [ref.name for ref in steps.registry.get_model("iris").refs]
     assert before < steps.registry.generation()
     assert (taken.name, False) == (
@@ -168,20 +237,20 @@ def test_a_ref_that_is_gone_from_the_remote_is_retired(steps):
 
 def test_a_pinned_ref_outlives_its_branch_until_it_is_unpinned(steps):
     steps.live(A)
-    steps.registry.pin("iris", "main", number=None, commit=None, now=NOON)
+    steps.registry.pin("iris", "main", number=None, commit=None)
     steps.register("")
-    gone = steps.registry.retire(steps.take().id, "me", NOON)
+    gone = steps.registry.retire(token(steps.take()))
     assert (S.READY, A) == (gone.state, steps.registry.resolve_ref("iris", "main").commit)
     assert not steps.register_told("")[1]
-    steps.registry.unpin("iris", "main", NOON)
+    steps.registry.unpin("iris", "main")
     assert steps.register_told("")[1]
-    steps.registry.retire(steps.take().id, "me", NOON)
+    steps.registry.retire(token(steps.take()))
     assert () == steps.registry.get_model("iris").refs
 
 
 def test_retiring_what_was_never_served_fails(steps):
     steps.register("", DEV)
-    ended = steps.registry.retire(steps.take().id, "me", NOON)
+    ended = steps.registry.retire(token(steps.take()))
     assert (S.FAILED, "REF_NOT_FOUND", S.FETCHING) == (
         ended.state,
         ended.failure.reason,

@@ -5,7 +5,7 @@ import pytest
 from pushserve_server.domain.records import Failure
 from pushserve_server.domain.states import DeploymentState
 from pushserve_server.errors import AlreadyExists, NotFound, NotPossibleNow
-from tests.fixtures.registry import MAIN, NOON, SOURCE, at, in_processes, register_same, sha
+from tests.fixtures.registry import MAIN, NOON, SOURCE, at, in_processes, register_same, sha, token
 
 A, B = sha("a"), sha("b")
 BROKEN = Failure("ARTIFACT_MISSING", DeploymentState.CHECKING, "no model", "add model.skops")
@@ -48,9 +48,9 @@ def test_a_ref_that_comes_back_to_a_commit_is_deployed_again(steps):
 
 
 def test_a_failed_commit_is_tried_again_only_when_asked(steps):
-    failed = steps.register(A)
-    steps.take()
-    steps.registry.fail(failed.id, "me", BROKEN, NOON)
+    steps.register(A)
+    failed = steps.take()
+    steps.registry.fail(token(failed), BROKEN)
     assert (failed.name, False) == (steps.register(A).name, steps.register_told(A)[1])
     assert steps.register(A, retry=True).name != failed.name
 
@@ -58,8 +58,7 @@ def test_a_failed_commit_is_tried_again_only_when_asked(steps):
 def test_a_failure_with_no_commit_known_is_no_reason_to_do_nothing(steps):
     failed = steps.register("")
     assert failed.name == steps.register("").name
-    steps.take()
-    steps.registry.fail(failed.id, "me", BROKEN, NOON)
+    steps.registry.fail(token(steps.take()), BROKEN)
     assert steps.register("").name != failed.name
 
 
@@ -85,7 +84,7 @@ def test_a_newer_one_supersedes_those_that_are_not_live(steps):
 def test_one_that_is_activating_is_left_alone(steps):
     """Its ref has moved already."""
     moving = steps.loading(A)
-    steps.registry.activate(moving.id, "me", NOON)
+    steps.registry.activate(token(moving))
     steps.register(B)
     assert DeploymentState.ACTIVATING is steps.registry.get_deployment(moving.name).state
 
@@ -93,9 +92,9 @@ def test_one_that_is_activating_is_left_alone(steps):
 def test_a_superseded_one_is_loaded_no_more(steps):
     loading = steps.loading(A)
     version = steps.registry.find_built("iris", A)
-    before = steps.registry.snapshot(NOON, 60)
+    before = steps.registry.snapshot(60)
     steps.register(B)
-    after = steps.registry.snapshot(NOON, 60)
+    after = steps.registry.snapshot(60)
     assert ({version.id}, set()) == (before.in_use, after.in_use)
     assert before.generation < after.generation
     assert loading.commit == A
@@ -163,10 +162,11 @@ def test_a_deployment_that_is_not_there_is_named(registry):
     assert "DEPLOYMENT_NOT_FOUND" == caught.value.code_reason
 
 
-def test_times_are_exact_and_in_utc(steps):
+def test_times_are_exact_and_in_utc(steps, clock):
     """Microseconds survive; a time without zone is a mistake of ours."""
-    now = at(0.123457)
-    made = steps.registry.get_deployment(steps.register(now=now).name)
-    assert now == made.created_at
+    steps.at(0.123457)
+    made = steps.registry.get_deployment(steps.register().name)
+    assert at(0.123457) == made.created_at
+    clock.time = NOON.replace(tzinfo=None)
     with pytest.raises(TypeError):
-        steps.register(B, now=NOON.replace(tzinfo=None))
+        steps.register(B)

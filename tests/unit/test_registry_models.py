@@ -36,7 +36,7 @@ def test_the_default_ref_follows_what_there_is(steps):
     steps.live(A, MAIN, default_branch="dev")
     found.append(steps.registry.get_model("iris").default_ref)
     assert [TAG, DEV, MAIN] == found
-    assert MAIN == steps.registry.snapshot(NOON, 60).models[0].default_ref
+    assert MAIN == steps.registry.snapshot(60).models[0].default_ref
     assert MAIN == steps.registry.resolve_ref("iris", "").name
 
 
@@ -109,7 +109,7 @@ def test_what_is_no_commit_is_refused(steps, commit):
 def test_a_pin_holds_while_git_moves_on(steps):
     steps.live(A)
     steps.live(B)
-    pinned = steps.registry.pin("iris", "", number=1, commit=None, now=at(1))
+    pinned = steps.at(1).pin("iris", "", number=1, commit=None)
     assert (2, 1, A, at(1)) == (
         pinned.version,
         pinned.effective,
@@ -119,15 +119,15 @@ def test_a_pin_holds_while_git_moves_on(steps):
     steps.live(sha("c"))
     held = steps.registry.resolve_ref("iris", "main")
     assert (3, 1) == (held.version, held.effective)
-    free = steps.registry.unpin("iris", "main", at(2))
+    free = steps.at(2).unpin("iris", "main")
     assert (3, 3, None) == (free.version, free.effective, free.pinned)
 
 
 def test_a_pin_without_a_version_holds_what_answers_now(steps):
     steps.live(A)
     steps.live(B)
-    steps.registry.pin("iris", "main", number=None, commit="aaaaaaa", now=NOON)
-    again = steps.registry.pin("iris", "main", number=None, commit=None, now=NOON)
+    steps.registry.pin("iris", "main", number=None, commit="aaaaaaa")
+    again = steps.registry.pin("iris", "main", number=None, commit=None)
     assert 1 == again.pinned
 
 
@@ -135,15 +135,15 @@ def test_pins_change_what_is_served(steps):
     steps.live(A)
     steps.live(B)
     versions = {v.number: v.id for v in steps.registry.versions("iris")}
-    seen = [steps.registry.snapshot(NOON, 60)]
-    steps.registry.pin("iris", "main", number=1, commit=None, now=NOON)
-    seen.append(steps.registry.snapshot(NOON, 60))
-    steps.registry.unpin("iris", "main", NOON)
-    seen.append(steps.registry.snapshot(NOON, 60))
+    seen = [steps.registry.snapshot(60)]
+    steps.registry.pin("iris", "main", number=1, commit=None)
+    seen.append(steps.registry.snapshot(60))
+    steps.registry.unpin("iris", "main")
+    seen.append(steps.registry.snapshot(60))
     routes = [snapshot.models[0].routes[0].version_id for snapshot in seen]
     assert [versions[2], versions[1], versions[2]] == routes
     assert seen[0].generation < seen[1].generation < seen[2].generation
-    steps.registry.unpin("iris", "main", NOON)
+    steps.registry.unpin("iris", "main")
     assert seen[2].generation == steps.registry.generation()
 
 
@@ -151,31 +151,31 @@ def test_pinning_what_is_not_there_is_refused(steps):
     steps.live(A)
     for model, ref, number in (("rose", "", 1), ("iris", "dev", 1), ("iris", "", 2)):
         with pytest.raises(NotFound):
-            steps.registry.pin(model, ref, number=number, commit=None, now=NOON)
+            steps.registry.pin(model, ref, number=number, commit=None)
 
 
 def test_a_deleted_ref_is_served_no_more(steps):
     steps.live(A)
     steps.live(A, DEV)
-    assert [DEV] == steps.registry.delete("iris", "dev", NOON)
+    assert [DEV] == steps.registry.delete("iris", "dev")
     assert [MAIN] == [ref.name for ref in steps.registry.get_model("iris").refs]
     assert steps.register_told(A, DEV)[1]
     assert not steps.register_told(A)[1]
     with pytest.raises(NotFound, match="it has main"):
-        steps.registry.delete("iris", "dev", NOON)
+        steps.registry.delete("iris", "dev")
 
 
 def test_a_deleted_model_is_gone_with_all_but_its_history(steps):
     live = steps.live(A)
     steps.live(B, DEV)
-    steps.registry.pin("iris", "dev", number=1, commit=None, now=NOON)
+    steps.registry.pin("iris", "dev", number=1, commit=None)
     other = steps.live(A, path="two", model="rose")
     versions = [version.id for version in steps.registry.versions("iris")]
-    steps.registry.keep_alive([versions[0]], NOON)
-    assert [MAIN, DEV] == steps.registry.delete("iris", "", NOON)
+    steps.registry.keep_alive([versions[0]])
+    assert [MAIN, DEV] == steps.registry.delete("iris", "")
     with pytest.raises(NotFound):
         steps.registry.get_model("iris")
-    snapshot = steps.registry.snapshot(NOON, 60)
+    snapshot = steps.registry.snapshot(60)
     assert ["rose"] == [model.name for model in snapshot.models]
     assert {steps.registry.find_built("rose", A).id} == snapshot.in_use
     assert {} == steps.registry.versions_by_id(versions)
@@ -188,7 +188,7 @@ def test_a_deleted_model_can_come_back_under_new_ids(steps):
     """Frontends know versions by their ids, so none is given twice."""
     steps.live(A)
     old = steps.registry.find_built("iris", A)
-    steps.registry.delete("iris", "", NOON)
+    steps.registry.delete("iris", "")
     steps.live(A, model="iris")
     new = steps.registry.find_built("iris", A)
     assert (1, True) == (new.number, new.id > old.id)
@@ -198,7 +198,7 @@ def test_deleting_ends_the_deployments_under_way(steps):
     steps.live(A)
     queued = steps.register(A, DEV)
     taken = steps.take()
-    steps.registry.delete("iris", "", NOON)
+    steps.registry.delete("iris", "")
     ended = steps.registry.get_deployment(queued.name)
     assert (DeploymentState.FAILED, "DELETED") == (ended.state, ended.failure.reason)
     assert DeploymentState.FETCHING is ended.failure.step

@@ -7,7 +7,7 @@ import pytest
 
 from pushserve_server.registry import Registry
 from pushserve_server.registry.notifications import ChangeListener
-from tests.fixtures.registry import NOON, Steps
+from tests.fixtures.registry import Steps, sha
 
 SOON = 10
 
@@ -52,17 +52,31 @@ def ear(url, steps):
 def test_what_matters_to_other_servers_is_heard(ear, steps):
     steps.live()
     assert ear.hears()
-    steps.registry.frontend_started("f", "r", NOON)
+    steps.registry.frontend_started("f", "r")
     steps.registry.record_load("f", 1, None)
     assert ear.hears()
-    steps.registry.heartbeat("f", 3, NOON)
+    steps.registry.heartbeat("f", "r", 3)
+    assert ear.hears()
+    steps.register(sha("b"))
     assert ear.hears()
 
 
 @pytest.mark.postgres
 def test_nothing_is_heard_where_nothing_changes(ear, steps):
     steps.registry.generation()
-    steps.registry.live_frontends(NOON, 5)
+    steps.registry.live_frontends(5)
+    assert not ear.hears(0.5)
+
+
+@pytest.mark.postgres
+def test_a_heartbeat_with_nothing_new_is_not_heard(ear, steps):
+    """Each frontend sends one every two seconds, and each would wake every process there is."""
+    steps.registry.frontend_started("f", "r")
+    steps.registry.heartbeat("f", "r", 3)
+    while ear.hears(0.5):
+        pass
+    for _ in range(3):
+        steps.registry.heartbeat("f", "r", 3)
     assert not ear.hears(0.5)
 
 

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pushserve_server.domain.records import EngineName, Failure, Tracked
 from pushserve_server.domain.states import DeploymentState
-from tests.fixtures.registry import MAIN, NOON, SOURCE, at, sha
+from tests.fixtures.registry import MAIN, SOURCE, at, sha, token
 
 A, B = sha("a"), sha("b")
 DEV = "refs/heads/dev"
@@ -13,7 +13,7 @@ DEV = "refs/heads/dev"
 def test_a_snapshot_says_where_refs_lead(steps):
     steps.live(A)
     steps.live(B, DEV)
-    snapshot = steps.registry.snapshot(NOON, 60)
+    snapshot = steps.registry.snapshot(60)
     first, second = (steps.registry.find_built("iris", commit).id for commit in (A, B))
     (model,) = snapshot.models
     assert ("iris", MAIN) == (model.name, model.default_ref)
@@ -30,29 +30,29 @@ def test_a_version_is_wanted_from_loading_on(steps):
     taken = steps.loading(B)
     new = steps.registry.find_built("iris", B).id
     assert before < steps.registry.generation()
-    assert {old, new} == steps.registry.snapshot(NOON, 60).in_use
-    steps.registry.activate(taken.id, "me", NOON)
-    steps.registry.finish(taken.id, "me", "", NOON)
-    assert {new} == steps.registry.snapshot(NOON, 60).in_use
+    assert {old, new} == steps.registry.snapshot(60).in_use
+    steps.registry.activate(token(taken))
+    steps.registry.finish(token(taken))
+    assert {new} == steps.registry.snapshot(60).in_use
 
 
 def test_a_failed_load_is_wanted_no_more(steps):
     taken = steps.loading(A)
     before = steps.registry.generation()
     failure = Failure("LOAD_FAILED", DeploymentState.LOADING, "x", "y")
-    steps.registry.fail(taken.id, "me", failure, NOON)
+    steps.registry.fail(token(taken), failure)
     assert before < steps.registry.generation()
-    assert set() == steps.registry.snapshot(NOON, 60).in_use
+    assert set() == steps.registry.snapshot(60).in_use
 
 
 def test_steps_that_matter_to_nobody_who_serves_do_not_count(steps):
     before = steps.registry.generation()
     steps.register(A)
     taken = steps.take()
-    steps.registry.note(taken.id, "me", "half", NOON)
-    steps.registry.renew(taken.id, "me", NOON, 15)
-    steps.registry.frontend_started("f1", "r1", NOON)
-    steps.registry.heartbeat("f1", 0, NOON)
+    steps.registry.note(token(taken), "half")
+    steps.registry.renew(token(taken), 15)
+    steps.registry.frontend_started("f1", "r1")
+    steps.registry.heartbeat("f1", "r1", 0)
     steps.registry.record_load("f1", 1, None)
     assert before == steps.registry.generation()
 
@@ -62,34 +62,34 @@ def test_a_call_by_number_keeps_its_version(steps):
     old = steps.registry.find_built("iris", A).id
     steps.live(B)
     before = steps.registry.generation()
-    steps.registry.keep_alive([old], NOON)
+    steps.registry.keep_alive([old])
     after = steps.registry.generation()
     assert before < after
-    assert old in steps.registry.snapshot(at(59), 60).in_use
-    steps.registry.keep_alive([old], at(30))
+    assert old in steps.at(59).snapshot(60).in_use
+    steps.at(30).keep_alive([old])
     assert after == steps.registry.generation()
-    assert old in steps.registry.snapshot(at(89), 60).in_use
-    assert old not in steps.registry.snapshot(at(90), 60).in_use
+    assert old in steps.at(89).snapshot(60).in_use
+    assert old not in steps.at(90).snapshot(60).in_use
     assert after < steps.registry.generation()
 
 
 def test_a_keep_alive_by_a_ref_counts_while_the_ref_leads_there(steps):
     steps.live(A)
     version = steps.registry.find_built("iris", A).id
-    steps.registry.keep_alive([version], NOON, by_ref=True)
-    assert 0 == steps.registry.expire_keep_alives(at(600), 60)
-    assert {version} == steps.registry.snapshot(at(600), 60).kept_alive
+    steps.registry.keep_alive([version], by_ref=True)
+    assert 0 == steps.at(600).expire_keep_alives(60)
+    assert {version} == steps.at(600).snapshot(60).kept_alive
     steps.live(B)
-    assert version not in steps.registry.snapshot(NOON, 60).in_use
-    steps.registry.keep_alive([version], NOON)
-    assert {version} == steps.registry.snapshot(NOON, 60).kept_alive & {version}
+    assert version not in steps.registry.snapshot(60).in_use
+    steps.registry.keep_alive([version])
+    assert {version} == steps.registry.snapshot(60).kept_alive & {version}
 
 
 def test_a_replica_that_starts_forgets_old_keep_alives_of_refs(steps):
     steps.live(A)
-    steps.registry.keep_alive([steps.registry.find_built("iris", A).id], NOON, by_ref=True)
-    assert 0 == steps.registry.expire_keep_alives(at(59), 60, all_refs=True)
-    assert 1 == steps.registry.expire_keep_alives(at(60), 60, all_refs=True)
+    steps.registry.keep_alive([steps.registry.find_built("iris", A).id], by_ref=True)
+    assert 0 == steps.at(59).expire_keep_alives(60, all_refs=True)
+    assert 1 == steps.at(60).expire_keep_alives(60, all_refs=True)
 
 
 def test_a_keep_alive_that_is_withdrawn_is_made_anew_by_the_next_call(steps):
@@ -97,11 +97,11 @@ def test_a_keep_alive_that_is_withdrawn_is_made_anew_by_the_next_call(steps):
     version = steps.registry.find_built("iris", A).id
     seen = []
     for _ in range(2):
-        steps.registry.keep_alive([version], at(3), by_ref=True)
+        steps.at(3).keep_alive([version], by_ref=True)
         assert {version: at(3)} == steps.registry.keep_alives()
         seen.append(steps.registry.generation())
         steps.registry.withdraw_keep_alives([version])
-        assert set() == steps.registry.snapshot(NOON, 60).kept_alive
+        assert set() == steps.registry.snapshot(60).kept_alive
         seen.append(steps.registry.generation())
     assert sorted(set(seen)) == seen
 
@@ -110,21 +110,21 @@ def test_a_worker_version_that_goes_live_is_kept_alive_and_a_graph_is_not(steps)
     """Frontends decide by themselves which graphs to keep."""
     steps.live(A, engine=EngineName.WORKER)
     worker = steps.registry.find_built("iris", A).id
-    assert {worker} == steps.registry.snapshot(NOON, 60).kept_alive
+    assert {worker} == steps.registry.snapshot(60).kept_alive
     steps.live(B, engine=EngineName.ONNX)
-    assert set() == steps.registry.snapshot(NOON, 60).kept_alive
+    assert set() == steps.registry.snapshot(60).kept_alive
 
 
 def test_a_keep_alive_for_what_is_gone_is_passed_over(registry):
-    registry.keep_alive([7], NOON)
-    assert set() == registry.snapshot(NOON, 60).in_use
+    registry.keep_alive([7])
+    assert set() == registry.snapshot(60).in_use
 
 
 def test_old_keep_alives_are_counted_when_they_go(steps):
     steps.live(A, "")
-    assert 0 == steps.registry.expire_keep_alives(at(59), 60)
-    assert 1 == steps.registry.expire_keep_alives(at(60), 60)
-    assert 0 == steps.registry.expire_keep_alives(at(60), 60)
+    assert 0 == steps.at(59).expire_keep_alives(60)
+    assert 1 == steps.at(60).expire_keep_alives(60)
+    assert 0 == steps.at(60).expire_keep_alives(60)
 
 
 def test_many_versions_are_read_by_their_ids(steps):
@@ -135,45 +135,63 @@ def test_many_versions_are_read_by_their_ids(steps):
     assert {version.id: version.digest} == steps.registry.digests(range(2000))
 
 
-def test_only_frontends_that_were_heard_of_live(registry):
-    registry.frontend_started("f1", "r1", NOON)
-    registry.frontend_started("f2", "r1", NOON)
-    registry.heartbeat("f2", 7, at(8))
-    assert [("f1", -1), ("f2", 7)] == registry.live_frontends(at(9), 10)
-    assert [("f2", 7)] == registry.live_frontends(at(10), 10)
+def test_only_frontends_that_were_heard_of_live(registry, clock):
+    registry.frontend_started("f1", "r1")
+    registry.frontend_started("f2", "r1")
+    clock.set(8)
+    assert registry.heartbeat("f2", "r1", 7)
+    clock.set(9)
+    assert [("f1", -1), ("f2", 7)] == registry.live_frontends(10)
+    clock.set(10)
+    assert [("f2", 7)] == registry.live_frontends(10)
 
 
-def test_loads_are_those_of_live_frontends(registry):
+def test_a_heartbeat_of_a_frontend_that_is_not_known_announces_it_anew(registry):
+    """Its row went while it was silent: a heartbeat that changes no row must not get lost."""
+    registry.frontend_started("f1", "r1")
+    registry.record_load("f1", 4, None)
+    registry.frontend_stopped("f1")
+    assert not registry.heartbeat("f1", "r1", 7)
+    assert [("f1", 7)] == registry.live_frontends(10)
+    assert registry.heartbeat("f1", "r1", 7)
+    registry.record_load("f1", 4, None)
+    assert {4} == registry.loaded_by("r1")
+
+
+def test_loads_are_those_of_live_frontends(registry, clock):
     for name in ("f1", "f2", "f3"):
-        registry.frontend_started(name, "r1", NOON)
-    registry.heartbeat("f1", 1, at(5))
-    registry.heartbeat("f2", 1, at(5))
+        registry.frontend_started(name, "r1")
+    clock.set(5)
+    registry.heartbeat("f1", "r1", 1)
+    registry.heartbeat("f2", "r1", 1)
     registry.record_load("f1", 4, "broken")
     registry.record_load("f1", 4, None)
     registry.record_load("f2", 4, "no memory")
     registry.record_load("f3", 4, None)
     registry.record_load("f1", 5, None)
-    assert {"f1": None, "f2": "no memory"} == registry.loads(4, at(10), 10)
+    clock.set(10)
+    assert {"f1": None, "f2": "no memory"} == registry.loads(4, 10)
     registry.forget_load("f1", [4])
-    assert {"f2": "no memory"} == registry.loads(4, at(10), 10)
-    assert {"f1": None} == registry.loads(5, at(10), 10)
+    assert {"f2": "no memory"} == registry.loads(4, 10)
+    assert {"f1": None} == registry.loads(5, 10)
 
 
 def test_a_frontend_that_starts_anew_has_loaded_nothing(registry):
-    registry.frontend_started("f1", "r1", NOON)
+    registry.frontend_started("f1", "r1")
     registry.record_load("f1", 4, None)
-    registry.frontend_started("f1", "r1", at(1))
-    assert {} == registry.loads(4, at(1), 10)
+    registry.frontend_started("f1", "r1")
+    assert {} == registry.loads(4, 10)
 
 
-def test_frontends_go_one_by_one_with_their_replica_or_long_after_death(registry):
+def test_frontends_go_one_by_one_with_their_replica_or_long_after_death(registry, clock):
     for name, replica in (("f1", "r1"), ("f2", "r1"), ("f3", "r2"), ("f4", "r2")):
-        registry.frontend_started(name, replica, NOON)
+        registry.frontend_started(name, replica)
     registry.frontend_stopped("f4")
     registry.stop_replica("r1")
-    assert ["f3"] == [name for name, _ in registry.live_frontends(NOON, 10)]
-    registry.frontend_started("f5", "r3", at(3601))
-    assert ["f5"] == [name for name, _ in registry.live_frontends(at(3601), 1e6)]
+    assert ["f3"] == [name for name, _ in registry.live_frontends(10)]
+    clock.set(3601)
+    registry.frontend_started("f5", "r3")
+    assert ["f5"] == [name for name, _ in registry.live_frontends(1e6)]
 
 
 def test_tracked_is_where_refs_were_last_seen(steps):
@@ -191,25 +209,25 @@ def test_tracked_is_where_refs_were_last_seen(steps):
 def test_refs_that_are_gone_are_tracked_so_that_they_can_come_back(steps):
     steps.live(A)
     steps.register("")
-    steps.registry.retire(steps.take().id, "me", NOON)
+    steps.registry.retire(token(steps.take()))
     assert [Tracked(SOURCE, "", "iris", {MAIN: ""})] == steps.registry.tracked()
 
 
 def test_a_gone_ref_that_is_unpinned_is_tracked_where_it_is(steps):
     steps.live(A)
-    steps.registry.pin("iris", "main", number=None, commit=None, now=NOON)
+    steps.registry.pin("iris", "main", number=None, commit=None)
     steps.register("")
-    steps.registry.retire(steps.take().id, "me", NOON)
+    steps.registry.retire(token(steps.take()))
     assert {MAIN: ""} == steps.registry.tracked()[0].refs
-    steps.registry.unpin("iris", "main", NOON)
+    steps.registry.unpin("iris", "main")
     assert {MAIN: A} == steps.registry.tracked()[0].refs
 
 
 def test_what_never_was_or_was_deleted_is_not_tracked(steps):
     steps.register("", DEV)
-    steps.registry.retire(steps.take().id, "me", NOON)
+    steps.registry.retire(token(steps.take()))
     steps.live(A)
-    steps.registry.delete("iris", "", NOON)
+    steps.registry.delete("iris", "")
     assert [] == steps.registry.tracked()
 
 
@@ -221,8 +239,8 @@ def test_a_read_never_waits_for_a_writer(steps):
     with ThreadPoolExecutor(1) as pool, registry._store.writing():
         registry._store.bump()
         assert before == pool.submit(registry.generation).result(30)
-        assert 1 == len(pool.submit(registry.snapshot, NOON, 60).result(30).models)
-        assert None is pool.submit(registry.lease, "me", NOON, 15).result(30)
+        assert 1 == len(pool.submit(registry.snapshot, 60).result(30).models)
+        assert None is pool.submit(registry.lease, "me", 15).result(30)
 
 
 def test_threads_share_a_registry(steps):
@@ -230,6 +248,6 @@ def test_threads_share_a_registry(steps):
     steps.live(A)
     with ThreadPoolExecutor(40) as pool:
         made = list(pool.map(lambda n: steps.register(A, f"refs/heads/b{n}"), range(80)))
-        snapshots = list(pool.map(lambda _: steps.registry.snapshot(NOON, 60), range(80)))
+        snapshots = list(pool.map(lambda _: steps.registry.snapshot(60), range(80)))
     assert 80 == len({deployment.name for deployment in made})
     assert 1 == len(set(snapshots))

@@ -13,7 +13,8 @@ from pushserve_client.cli import screen
 from pushserve_client.cli.connection import RefOption, ServerOption, connected, only_one
 from pushserve_client.client import Client
 from pushserve_client.deployment_progress import successor
-from pushserve_client.types import Deployment, DeploymentState
+from pushserve_client.errors import NotFound
+from pushserve_client.types import Deployment, DeploymentState, Ref
 
 
 def register(
@@ -62,7 +63,11 @@ def follow_to_the_end(client: Client, name: str) -> None:
             f"\nthe deployment continues; to follow it: pushserve deployment {name} --follow"
         )
         raise typer.Exit(130) from None
-    screen.say(_success(last), style="green")
+    pinned = _pinned_elsewhere(client, last)
+    if pinned is None:
+        screen.say(_success(last), style="green")
+    else:
+        screen.say(_not_live(last, pinned), style="yellow")
 
 
 def _show(client: Client, name: str) -> Deployment:
@@ -102,6 +107,26 @@ def _success(deployment: Deployment) -> str:
     return (
         f"live: {deployment.model} version {deployment.version} "
         f"(commit {deployment.commit[:10]}){where}" + (f", after {took}" if took else "")
+    )
+
+
+def _pinned_elsewhere(client: Client, deployment: Deployment) -> Optional[Ref]:
+    """Give the deployment's ref where a pin lets another version answer."""
+    if not (deployment.ref and deployment.version):
+        return None
+    try:
+        refs = client.get(deployment.model).model.refs
+    except NotFound:  # deleted meanwhile
+        return None
+    found = (ref for ref in refs if ref.name == deployment.ref and ref.pinned)
+    return next((ref for ref in found if ref.version != deployment.version), None)
+
+
+def _not_live(deployment: Deployment, pinned: Ref) -> str:
+    return (
+        f"ready: {deployment.model} version {deployment.version} "
+        f"(commit {deployment.commit[:10]}); {pinned.name} is pinned to version {pinned.version}, "
+        f"which answers until: pushserve unpin {deployment.model} --ref {pinned.name}"
     )
 
 

@@ -12,10 +12,10 @@ from pushserve.v1 import model_service_pb2 as pb
 from pushserve_server.api import paging, record_messages
 from pushserve_server.api.transport.call import Call
 from pushserve_server.deploy.decide import FRONTEND_TTL, behind
-from pushserve_server.domain.records import Deployment, Version
+from pushserve_server.domain.records import Version
 from pushserve_server.errors import BadInput, Violation
 from pushserve_server.registry import Registry
-from pushserve_server.serve.async_registry import AsyncRegistry, now
+from pushserve_server.serve.async_registry import AsyncRegistry
 from pushserve_server.settings import Settings
 
 T = TypeVar("T")
@@ -25,8 +25,6 @@ _SWAP_PATIENCE: Final = 20.0
 _TO_ANSWER: Final = 0.5
 """What is left of a caller's deadline when it is answered all the same, in seconds."""
 _SWAP_LOOK: Final = 0.02
-_WATCH_EVERY: Final = 0.1
-"""How often WatchDeployment looks, in seconds."""
 
 
 class ModelService:
@@ -51,7 +49,6 @@ class ModelService:
                 path=request.path,
                 model=request.model,
                 retry=request.retry,
-                now=now(),
             )
         )
         return pb.RegisterResponse(
@@ -92,7 +89,8 @@ class ModelService:
         self, request: pb.GetDeploymentRequest, call: Call
     ) -> pb.GetDeploymentResponse:
         """Give one deployment."""
-        deployment = await self._deployment(request.name)
+        name = _named(request.name)
+        deployment = await self._store.run(lambda registry: registry.get_deployment(name))
         return pb.GetDeploymentResponse(deployment=record_messages.deployment_to_proto(deployment))
 
     async def ListDeployments(
@@ -118,17 +116,11 @@ class ModelService:
         self, request: pb.WatchDeploymentRequest, call: Call
     ) -> AsyncIterator[pb.WatchDeploymentResponse]:
         """Send the deployment, then each change, until it has ended."""
-        seen: Deployment | None = None
-        while True:
-            deployment = await self._deployment(request.name)
-            if deployment != seen:
+        async with contextlib.aclosing(self._store.watch(_named(request.name))) as changes:
+            async for deployment in changes:
                 yield pb.WatchDeploymentResponse(
                     deployment=record_messages.deployment_to_proto(deployment)
                 )
-            if deployment.state.is_final:
-                return
-            seen = deployment
-            await asyncio.sleep(_WATCH_EVERY)
 
     async def Pin(self, request: pb.PinRequest, call: Call) -> pb.PinResponse:
         """Hold a ref on one version."""
@@ -139,7 +131,6 @@ class ModelService:
                 request.ref,
                 number=request.version if target == "version" else None,
                 commit=request.commit if target == "commit" else None,
-                now=now(),
             ),
             call,
         )
@@ -148,14 +139,14 @@ class ModelService:
     async def Unpin(self, request: pb.UnpinRequest, call: Call) -> pb.UnpinResponse:
         """Let a ref follow Git again."""
         ref = await self._change_everywhere(
-            lambda registry: registry.unpin(request.model, request.ref, now()), call
+            lambda registry: registry.unpin(request.model, request.ref), call
         )
         return pb.UnpinResponse(ref=record_messages.ref_to_proto(ref))
 
     async def Delete(self, request: pb.DeleteRequest, call: Call) -> pb.DeleteResponse:
         """Stop serving a model, or one ref of it."""
         refs = await self._change_everywhere(
-            lambda registry: registry.delete(request.model, request.ref, now()), call
+            lambda registry: registry.delete(request.model, request.ref), call
         )
         return pb.DeleteResponse(refs=refs)
 
@@ -176,12 +167,14 @@ class ModelService:
                     await asyncio.sleep(_SWAP_LOOK)
         return result
 
-    async def _deployment(self, name: str) -> Deployment:
-        if not name:
-            raise BadInput(
-                "the deployment has no name", [Violation("name", "expected a deployment's name")]
-            )
-        return await self._store.run(lambda registry: registry.get_deployment(name))
+
+def _named(name: str) -> str:
+    """Give a deployment's name, which has to be there."""
+    if not name:
+        raise BadInput(
+            "the deployment has no name", [Violation("name", "expected a deployment's name")]
+        )
+    return name
 
 
 def _version_shown(registry: Registry, request: pb.GetRequest) -> Version:

@@ -55,7 +55,7 @@ class Restorer:
 
     def _missing(self) -> list[Version]:
         context = self._context
-        in_use = context.registry.snapshot(context.clock(), context.settings.idle_unload).in_use
+        in_use = context.registry.snapshot(context.settings.idle_unload).in_use
         soon = time.monotonic() - _RETRY
         digests = context.registry.digests(in_use)
         lost = [i for i, digest in digests.items() if not self._is_there(digest)]

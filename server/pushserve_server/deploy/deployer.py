@@ -6,16 +6,13 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 from pushserve_server.deploy.builder import Builder
 from pushserve_server.deploy.bundle_repair import Restorer
 from pushserve_server.deploy.lease import DeployContext, Lease
 from pushserve_server.deploy.pipeline import run
-from pushserve_server.domain.clock import utc_now
 from pushserve_server.registry import Registry
 from pushserve_server.sandbox_client import SandboxClient
 from pushserve_server.settings import Settings
@@ -51,10 +48,9 @@ class Deployer:
         owner: str,
         *,
         concurrency: int = 2,
-        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         builder = Builder(settings, zygote)
-        self._context = DeployContext(settings, registry, builder, wakeups, owner, clock)
+        self._context = DeployContext(settings, registry, builder, wakeups, owner)
         self._concurrency = concurrency
         self._active: list[_Active] = []
         self._stopped = threading.Event()
@@ -104,10 +100,11 @@ class Deployer:
 
     def _take(self) -> bool:
         context = self._context
-        deployment = context.registry.lease(context.owner, context.clock(), context.settings.lease)
-        if deployment is None:
+        taken = context.registry.lease(context.owner, context.settings.lease)
+        if taken is None:
             return False
-        lease = Lease(context, deployment)
+        token, deployment = taken
+        lease = Lease(context, token, deployment)
         thread = threading.Thread(target=run, args=(lease,), name=deployment.name, daemon=True)
         self._active.append(_Active(lease, thread, time.monotonic()))
         thread.start()
@@ -115,21 +112,19 @@ class Deployer:
 
     def _look_after(self, active: _Active) -> None:
         """Renew the lease in time; stop work on a row that is no longer ours or open."""
-        context, row = self._context, active.lease.row
-        if context.registry.get_deployment(row.name).state.is_final:
+        context = self._context
+        if not context.registry.holds(active.lease.token):
             active.lease.cancel()
         elif time.monotonic() - active.renewed > context.settings.lease / 3:
             active.renewed = time.monotonic()
-            if not context.registry.renew(
-                row.id, context.owner, context.clock(), context.settings.lease
-            ):
+            if not context.registry.renew(active.lease.token, context.settings.lease):
                 active.lease.cancel()
 
     def _give_back(self, lease: Lease) -> None:
         """Let the lease end now, so that nobody has to wait for it."""
         context = self._context
         try:
-            context.registry.renew(lease.row.id, context.owner, context.clock(), 0)
+            context.registry.renew(lease.token, 0)
         except Exception:
             logger.exception(
                 "the lease of %s could not be given back; it will expire", lease.row.name

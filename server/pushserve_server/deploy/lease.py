@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TypeVar
 
 from pushserve_server.build.build_job import Interrupted
@@ -15,7 +14,7 @@ from pushserve_server.deploy.decide import pause_before
 from pushserve_server.domain.records import Deployment, Failure
 from pushserve_server.domain.states import DeploymentState
 from pushserve_server.errors import DeploymentFailed, Unavailable
-from pushserve_server.registry import Registry
+from pushserve_server.registry import LeaseToken, Registry
 from pushserve_server.settings import Settings
 from pushserve_server.wakeups import Wakeups
 
@@ -31,7 +30,6 @@ class DeployContext:
     builder: Builder
     wakeups: Wakeups
     owner: str
-    clock: Callable[[], datetime]
 
 
 class Lease:
@@ -40,16 +38,17 @@ class Lease:
     Every method that writes raises LeaseLost or Superseded where the row is no longer ours.
     """
 
-    def __init__(self, context: DeployContext, deployment: Deployment) -> None:
+    def __init__(self, context: DeployContext, token: LeaseToken, deployment: Deployment) -> None:
         self.context = context
+        self.token = token
         self.row = deployment
         self.cancelled = threading.Event()
         self._woken = threading.Event()
 
     @property
-    def now(self) -> datetime:
-        """The time."""
-        return self.context.clock()
+    def has_moved(self) -> bool:
+        """Whether the ref has moved, so that only the frontends are to be waited for."""
+        return self.row.state is DeploymentState.ACTIVATING
 
     def cancel(self) -> None:
         """Stop the work: git and the sandbox child are killed, the row stays as it is."""
@@ -81,26 +80,30 @@ class Lease:
     ) -> None:
         """Write how far it has come, and wake those who watch."""
         self.row = self.context.registry.advance(
-            self.row.id,
-            self.context.owner,
-            state,
-            message,
-            self.now,
-            commit=commit,
-            model=model,
+            self.token, state, message, commit=commit, model=model
         )
+        self.context.wakeups.wake()
+
+    def activate(self) -> None:
+        """Move the ref to the version, and wake those who answer by it."""
+        self.row = self.context.registry.activate(self.token)
+        self.context.wakeups.wake()
+
+    def retire(self) -> None:
+        """No longer serve the ref, and wake those who answer by it."""
+        self.row = self.context.registry.retire(self.token)
         self.context.wakeups.wake()
 
     def note(self, message: str) -> None:
         """Write down progress, without a new state."""
-        self.context.registry.note(self.row.id, self.context.owner, message, self.now)
+        self.context.registry.note(self.token, message)
 
     def fail(self, error: DeploymentFailed) -> None:
         """End it; the step that failed is the state that it is in."""
-        registry, owner = self.context.registry, self.context.owner
+        registry = self.context.registry
         step = registry.get_deployment(self.row.name).state
         failure = Failure(error.reason, step, error.message, error.fix)
-        registry.fail(self.row.id, owner, failure, self.now)
+        registry.fail(self.token, failure)
 
     def persist(self, ask: Callable[[], T]) -> T:
         """Ask the remote until it answers, with growing pauses, for `fetch_timeout` seconds.

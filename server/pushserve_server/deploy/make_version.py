@@ -119,8 +119,7 @@ def _build(lease: Lease, commit: str) -> Version:
 
 def _add_version(lease: Lease, name: str, commit: str, result: StoredBundle) -> Version:
     version = lease.context.registry.add_version(
-        lease.row.id,
-        lease.context.owner,
+        lease.token,
         model=name,
         default_ref=lease.row.ref,
         commit=commit,
@@ -128,7 +127,6 @@ def _add_version(lease: Lease, name: str, commit: str, result: StoredBundle) -> 
         digest=result.digest,
         signature=result.signature,
         report=result.report,
-        now=lease.now,
     )
     lease.context.wakeups.wake()
     return version

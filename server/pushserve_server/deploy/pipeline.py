@@ -46,10 +46,14 @@ def _give_back(lease: Lease) -> None:
     """Have it taken again soon, instead of when the whole lease has run out."""
     context = lease.context
     with suppress(Unavailable):
-        context.registry.renew(lease.row.id, context.owner, lease.now, _TAKE_AGAIN)
+        context.registry.renew(lease.token, _TAKE_AGAIN)
 
 
 def _work(lease: Lease) -> None:
+    if lease.has_moved:
+        # Its deployer ended, or had no more patience, after the ref had moved.
+        confirm(lease)
+        return
     try:
         _check_attempts(lease)
         _take_live(lease)
@@ -61,24 +65,20 @@ def _work(lease: Lease) -> None:
         fix = "Correct this and register it again with retry."
         lease.fail(DeploymentFailed(error.code_reason, error.message, fix))
     except Exception:
+        if lease.has_moved:
+            raise
         logger.exception("%s failed", lease.row.name)
         lease.fail(_internal())
 
 
 def _take_live(lease: Lease) -> None:
-    context = lease.context
-    if lease.row.state is DeploymentState.ACTIVATING:
-        # Its deployer died after the ref had moved.
-        confirm(lease, context.registry.generation())
-        return
     name = short_name(lease.row.ref) or "the commit"
     lease.advance(DeploymentState.FETCHING, f"asking the repository for {name}")
     commit = resolve(lease)
     if commit is None:
-        retired = context.registry.retire(lease.row.id, context.owner, lease.now)
-        if retired.state is DeploymentState.ACTIVATING:
-            context.wakeups.wake()
-            confirm(lease, context.registry.generation())
+        lease.retire()
+        if lease.has_moved:
+            confirm(lease, lease.context.settings.load_timeout)
     else:
         go_live(lease, make_version(lease, commit))
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
-from pushserve_server.domain.clock import utc_now
 from pushserve_server.domain.records import Tracked
 from pushserve_server.errors import DeploymentFailed, PushserveError
 from pushserve_server.registry import Registry
@@ -52,18 +50,10 @@ def registrations(seen: Mapping[str, str], remote: Mapping[str, str]) -> tuple[R
 class Reconciler:
     """Looks at every source's refs at start and then every `settings.reconcile_interval`."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        registry: Registry,
-        wakeups: Wakeups,
-        *,
-        clock: Callable[[], datetime] = utc_now,
-    ) -> None:
+    def __init__(self, settings: Settings, registry: Registry, wakeups: Wakeups) -> None:
         self._settings = settings
         self._registry = registry
         self._wakeups = wakeups
-        self._clock = clock
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="reconciler", daemon=True)
 
@@ -123,7 +113,6 @@ class Reconciler:
                 model="",
                 retry=False,
                 default_branch=remote.head or "",
-                now=self._clock(),
             )
             made += created
         return made

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Final
 
 from pushserve_runtime.build_error import listed
@@ -44,7 +43,6 @@ def register(
     path: str = "",
     model: str = "",
     retry: bool = False,
-    now: datetime,
 ) -> tuple[Deployment, bool]:
     """Give the deployment of a ref or commit, and whether this call made it.
 
@@ -79,7 +77,6 @@ def register(
             model=found.target.model,
             retry=retry,
             default_branch=(remote.head or "") if remote is not None else "",
-            now=now,
         )
         for found in resolved
     ]

@@ -9,11 +9,12 @@ from typing import Final
 from pushserve_server.deploy.decide import FRONTEND_TTL, Loaded, LoadFailed, after_loads, behind
 from pushserve_server.deploy.lease import Lease
 from pushserve_server.domain.records import Version
-from pushserve_server.domain.ref_names import short_name
-from pushserve_server.errors import DeploymentFailed
+from pushserve_server.errors import DeploymentFailed, Unavailable
 
 _POLL: Final = 0.1
-_AGAIN: Final = (
+_LOOK_AGAIN: Final = 1.0
+"""How long a deployer that takes a moved ref up again waits for the frontends, in seconds."""
+_RETRY: Final = (
     "Register it again with retry; if it fails again, the server's operator finds more in its log."
 )
 
@@ -23,52 +24,57 @@ def go_live(lease: Lease, version: Version) -> None:
 
     Raises:
         DeploymentFailed: LOAD_FAILED or LOAD_TIMEOUT, and the ref is where it was.
+        Unavailable: as `confirm`.
     """
-    _wait(lease, lambda: _not_loaded(lease, version), "LOAD_TIMEOUT", "it was not loaded")
-    context = lease.context
-    _, generation = context.registry.activate(lease.row.id, context.owner, lease.now)
-    context.wakeups.wake()
-    confirm(lease, generation)
+    timeout = lease.context.settings.load_timeout
+    missing = _wait(lease, lambda: _not_loaded(lease, version), timeout)
+    if missing:
+        message = f"it was not loaded within {timeout:g} s; waiting for {missing}"
+        raise DeploymentFailed("LOAD_TIMEOUT", message, _RETRY)
+    lease.activate()
+    confirm(lease, timeout)
 
 
-def confirm(lease: Lease, generation: int) -> None:
-    """Wait until every live frontend answers by `generation`, then say READY.
+def confirm(lease: Lease, patience: float = _LOOK_AGAIN) -> None:
+    """Wait until every live frontend serves by the ref that has moved, then say READY.
 
     Raises:
-        DeploymentFailed: SWAP_TIMEOUT.
+        Unavailable: some do not within `patience` seconds. The ref has moved, so nothing else
+            can be told yet: the deployment stays ACTIVATING, and is to be taken up again.
     """
+    registry = lease.context.registry
+    # Rows of before 0.2 do not have it.
+    generation = lease.row.moved_generation or registry.generation()
 
-    def look() -> str:
-        live = lease.context.registry.live_frontends(lease.now, FRONTEND_TTL)
-        return ", ".join(behind(live, generation))
+    def late() -> str:
+        return ", ".join(behind(registry.live_frontends(FRONTEND_TTL), generation))
 
-    _wait(lease, look, "SWAP_TIMEOUT", "the ref has moved, but not all traffic")
-    registry, row = lease.context.registry, lease.row
-    gone = not registry.get_deployment(row.name).commit
-    message = f"{short_name(row.ref)} is no longer served" if gone else "all traffic goes to it"
-    registry.finish(row.id, lease.context.owner, message, lease.now)
+    missing = _wait(lease, late, patience)
+    if missing:
+        message = f"the ref has moved, but not all traffic; waiting for {missing}"
+        if registry.get_deployment(lease.row.name).message != message:
+            lease.note(message)
+        raise Unavailable(message)
+    registry.finish(lease.token)
 
 
 def _not_loaded(lease: Lease, version: Version) -> str:
     """Name the live frontends that have not loaded the version yet."""
-    registry, now = lease.context.registry, lease.now
-    live = [name for name, _ in registry.live_frontends(now, FRONTEND_TTL)]
-    outcome = after_loads(live, registry.loads(version.id, now, FRONTEND_TTL))
+    registry = lease.context.registry
+    live = [name for name, _ in registry.live_frontends(FRONTEND_TTL)]
+    outcome = after_loads(live, registry.loads(version.id, FRONTEND_TTL))
     if isinstance(outcome, LoadFailed):
         raise DeploymentFailed(
             "LOAD_FAILED",
             f"the model passed its checks and could not be loaded: {outcome.error}",
-            _AGAIN,
+            _RETRY,
         )
     return "" if isinstance(outcome, Loaded) else ", ".join(outcome.missing)
 
 
-def _wait(lease: Lease, look: Callable[[], str], reason: str, what: str) -> None:
-    """Wait until `look` names nobody to wait for any more, at most `load_timeout` seconds."""
-    timeout = lease.context.settings.load_timeout
+def _wait(lease: Lease, look: Callable[[], str], timeout: float) -> str:
+    """Wait until `look` names nobody to wait for any more; give whom it names at the end."""
     deadline = time.monotonic() + timeout
-    while missing := look():
-        if time.monotonic() > deadline:
-            text = f"{what} within {timeout:g} s; waiting for {missing}"
-            raise DeploymentFailed(reason, text, _AGAIN)
+    while (missing := look()) and time.monotonic() < deadline:
         lease.pause(_POLL)
+    return missing

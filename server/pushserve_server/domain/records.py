@@ -105,7 +105,8 @@ class Deployment:
 
     `model` is what was asked for, or the name once it is known (else ""). `ref` is the
     full name, or "" for a bare commit. `commit` is "" while unknown, and where the ref
-    is gone. `attempt` counts how often a deployer has taken it.
+    is gone. `attempt` counts how often a deployer has taken it. `moved_generation` is the
+    registry's generation by which its ref has moved, 0 before.
     """
 
     id: int
@@ -121,6 +122,7 @@ class Deployment:
     failure: Failure | None
     superseded_by: str | None
     attempt: int
+    moved_generation: int
     created_at: datetime
     updated_at: datetime
     events: tuple[Event, ...] = field(default=())

@@ -46,7 +46,7 @@ a call. With Python's 0.005, a client that sends large tables makes all others w
 
 
 class Frontend:
-    """Follows the registry and keeps health and heartbeat in step with what is served."""
+    """Follows the registry, and keeps health and heartbeat in step with what is served."""
 
     def __init__(
         self, boot: Boot, store: AsyncRegistry, model_table: ModelTable, health: Health
@@ -57,7 +57,6 @@ class Frontend:
         self._health = health
         self._generation = -1
         self._said = -2
-        self._said_at = 0.0
 
     async def begin(self) -> None:
         """Learn what is to be served, so that the first call finds its model."""
@@ -79,13 +78,24 @@ class Frontend:
             snapshot = await self._store.snapshot(self._idle_unload)
             await self._model_table.follow(snapshot)
             self._generation = snapshot.generation
-        applied = self._model_table.applied
-        now = time.monotonic()
-        if applied != self._said or now - self._said_at > HEARTBEAT:
-            await self._store.heartbeat(applied)
-            self._said, self._said_at = applied, now
-        await self._model_table.report_calls(now)
+        if self._model_table.applied != self._said:
+            await self._say_applied()
+        await self._model_table.report_calls(time.monotonic())
         self._health.show(self._model_table.readiness())
+
+    async def beat(self) -> None:
+        """Say until cancelled that this frontend lives, whatever following waits for."""
+        while True:
+            await asyncio.sleep(HEARTBEAT)
+            try:
+                await self._say_applied()
+            except Exception:
+                logger.exception("the registry cannot be told that this frontend lives")
+
+    async def _say_applied(self) -> None:
+        applied = self._model_table.applied
+        await self._store.heartbeat(applied)
+        self._said = applied
 
 
 async def _wait_for_hint(hint: socket.socket, seconds: float) -> None:
@@ -137,12 +147,13 @@ async def run(boot: Boot) -> None:
     with wakeups.listening(boot.name) as hint:
         frontend = Frontend(boot, store, model_table, health)
         await frontend.begin()
-        follower = asyncio.create_task(frontend.follow(hint))
+        tasks = [asyncio.create_task(frontend.follow(hint)), asyncio.create_task(frontend.beat())]
         await transport.start()
         logger.info("answering on %s", address)
         await _stop_asked()
-        follower.cancel()
-        await asyncio.gather(follower, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         health.drain()
         await transport.stop(settings.drain_timeout)
         await predict.close()

@@ -3,7 +3,7 @@
 It gives and takes the records of `pushserve_server.domain`; rows stay inside.
 """
 
-from pushserve_server.registry.leasing import LeaseLost, Superseded
+from pushserve_server.registry.leasing import LeaseLost, LeaseToken, Superseded
 from pushserve_server.registry.registry import Registry
 
-__all__ = ["LeaseLost", "Registry", "Superseded"]
+__all__ = ["LeaseLost", "LeaseToken", "Registry", "Superseded"]

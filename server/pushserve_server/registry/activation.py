@@ -12,8 +12,14 @@ from pushserve_server.domain.ref_names import full_branch, short_name
 from pushserve_server.domain.states import DeploymentState
 from pushserve_server.errors import AlreadyExists, NotFound, NotPossibleNow
 from pushserve_server.registry.database import RegistryDatabase
-from pushserve_server.registry.history import change, change_to_failed, supersede
-from pushserve_server.registry.leasing import Superseded, owned
+from pushserve_server.registry.history import (
+    OPEN,
+    change,
+    change_to_failed,
+    supersede,
+    supersede_older,
+)
+from pushserve_server.registry.leasing import LeaseToken, Superseded, owned
 from pushserve_server.registry.lookups import built_row, model_of_folder
 from pushserve_server.registry.row_records import deployment_from_row, version_from_row
 from pushserve_server.registry.serving import touch_keep_alive
@@ -33,8 +39,7 @@ class Activation:
 
     def add_version(
         self,
-        deployment_id: int,
-        owner: str,
+        token: LeaseToken,
         *,
         model: str,
         default_ref: str,
@@ -43,7 +48,6 @@ class Activation:
         digest: str,
         signature: Signature,
         report: dict[str, Any],
-        now: datetime,
     ) -> Version:
         """Put a version on disk, or find the commit's, and move the deployment to LOADING.
 
@@ -55,7 +59,7 @@ class Activation:
             LeaseLost, Superseded: as `Leases.advance`.
         """
         with self._store.writing() as tables:
-            deployment = owned(self._store, deployment_id, owner)
+            deployment, now = owned(self._store, token), self._store.shown_now()
             owner_row = _model_for(tables, deployment, model, full_branch(default_ref), now)
             row = built_row(tables, model, commit) or tables.versions.create(
                 model_id=owner_row.id,
@@ -73,7 +77,6 @@ class Activation:
                 deployment,
                 DeploymentState.LOADING,
                 message,
-                now,
                 commit=commit,
                 model=model,
                 version_id=row.id,
@@ -98,13 +101,12 @@ class Activation:
                 raise NotFound("version", str(version_id), "the version was deleted meanwhile")
             self._store.bump()
 
-    def activate(self, deployment_id: int, owner: str, now: datetime) -> tuple[Deployment, int]:
+    def activate(self, token: LeaseToken) -> Deployment:
         """Move the ref to the deployment's version.
 
-        A bare commit moves none. One that is ACTIVATING already is left as it is.
-
-        Returns:
-            The deployment, and the generation that every frontend has to come to.
+        Every frontend has to come to the deployment's `moved_generation` then. A bare commit
+        moves none. One that is ACTIVATING already is left as it is. Older deployments of the
+        ref end here, also those that moved it before and were still to be confirmed.
 
         Raises:
             Superseded: the ref has a newer deployment, or as `Leases.advance`.
@@ -112,19 +114,19 @@ class Activation:
             ValueError: there is no version yet.
         """
         with self._store.writing() as tables:
-            row = owned(self._store, deployment_id, owner)
+            row = owned(self._store, token)
             newer = _newer(tables, row) if row.state != DeploymentState.ACTIVATING else None
             if newer is not None:
-                supersede(self._store, row, newer.name, now)
+                supersede(self._store, row, newer.name)
             elif row.state != DeploymentState.ACTIVATING:
-                self._move_ref(row, now)
-            activated, generation = deployment_from_row(row), self._store.generation()
+                self._move_ref(row)
+            activated = deployment_from_row(row)
         if newer is not None:
             # Only now, or the transaction would be undone.
             raise Superseded(f"{activated.name} is superseded by {newer.name}")
-        return activated, generation
+        return activated
 
-    def _move_ref(self, row: DeploymentRow, now: datetime) -> None:
+    def _move_ref(self, row: DeploymentRow) -> None:
         version = self._store.tables.versions.get_or_none(id=row.version_id)
         if version is None:
             raise ValueError(f"{row.name} has no version to activate")
@@ -132,21 +134,28 @@ class Activation:
         if row.ref:
             name = short_name(row.ref)
             message = f"{name} now points to version {row.version}; switching traffic to it"
-        change(self._store, row, DeploymentState.ACTIVATING, message, now)
         if row.ref:
-            _set_ref(self._store.tables, row, version, now)
-        self._store.bump()
+            _set_ref(self._store.tables, row, version, self._store.shown_now())
+        self._moved(row, message)
 
-    def finish(self, deployment_id: int, owner: str, message: str, now: datetime) -> Deployment:
-        """Say that every frontend answers with the version.
+    def _moved(self, row: DeploymentRow, message: str, **fields: Any) -> None:
+        """Say that the ref has moved, in the transaction that moves it."""
+        generation = self._store.bump()
+        moving = DeploymentState.ACTIVATING
+        change(self._store, row, moving, message, moved_generation=generation, **fields)
+        if row.ref:
+            supersede_older(self._store, row, OPEN)
+
+    def finish(self, token: LeaseToken) -> Deployment:
+        """Say that every frontend serves by the deployment's `moved_generation`.
 
         Raises:
             LeaseLost, Superseded: as `Leases.advance`.
         """
         with self._store.writing() as tables:
-            row = owned(self._store, deployment_id, owner)
-            self._keep_running(tables, row, now)
-            change(self._store, row, DeploymentState.READY, message, now)
+            row = owned(self._store, token)
+            self._keep_running(tables, row, self._store.now())
+            change(self._store, row, DeploymentState.READY, _what_answers(tables, row))
             return deployment_from_row(row)
 
     @staticmethod
@@ -159,7 +168,7 @@ class Activation:
         if version is not None and (not row.ref or version.engine == EngineName.WORKER):
             touch_keep_alive(tables, version.id, now, by_ref=bool(row.ref))
 
-    def retire(self, deployment_id: int, owner: str, now: datetime) -> Deployment:
+    def retire(self, token: LeaseToken) -> Deployment:
         """Stop serving a ref that is gone from the remote.
 
         The deployment is then ACTIVATING, until every frontend has dropped the ref. A pinned
@@ -169,23 +178,38 @@ class Activation:
             LeaseLost, Superseded: as `Leases.advance`.
         """
         with self._store.writing() as tables:
-            row = owned(self._store, deployment_id, owner)
+            row = owned(self._store, token)
             served = _served_ref(tables, row)
             if served is None:
-                change_to_failed(self._store, row, _ref_not_found(row), now)
+                change_to_failed(self._store, row, _ref_not_found(row))
             elif served.pinned_id is not None:
                 message = f"{_gone(row)}; it is pinned, so it is still served"
-                change(self._store, row, DeploymentState.READY, message, now, commit="")
+                change(self._store, row, DeploymentState.READY, message, commit="")
             else:
                 served.delete_instance()
-                message = f"{_gone(row)}; ending its traffic"
-                change(self._store, row, DeploymentState.ACTIVATING, message, now, commit="")
-                self._store.bump()
+                self._moved(row, f"{_gone(row)}; ending its traffic", commit="")
             return deployment_from_row(row)
 
 
 def _gone(row: DeploymentRow) -> str:
     return f"{short_name(row.ref)} no longer exists in the repository"
+
+
+def _what_answers(tables: Tables, row: DeploymentRow) -> str:
+    """Say what is true of a deployment that every frontend has come to."""
+    name = short_name(row.ref)
+    if not row.commit:
+        return f"{name} is no longer served"
+    if not row.ref:
+        return f"version {row.version} answers calls by its number or commit"
+    ref = _served_ref(tables, row)
+    if ref is None or ref.pinned_id in (None, row.version_id):
+        return f"all traffic of {name} goes to version {row.version}"
+    pinned = tables.versions.get_by_id(ref.pinned_id)
+    return (
+        f"version {row.version} is ready, and {name} is pinned to version {pinned.number}, "
+        "which answers until it is unpinned"
+    )
 
 
 def _ref_not_found(row: DeploymentRow) -> Failure:

@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +26,8 @@ from playhouse.pool import (
 )
 
 from pushserve_server.errors import Unavailable
-from pushserve_server.registry.tables import Tables
+from pushserve_server.registry.clock import Clock, shared_clock, wall_time
+from pushserve_server.registry.tables import EPOCH, Tables
 
 _MIGRATIONS: Final = Path(__file__).with_name("migrations")
 _WRITERS: Final = 0x70757368
@@ -52,11 +54,13 @@ class RegistryDatabase:
         # Its stubs leave much of it untyped.
         self._database: Any = database
         self._postgres = postgres
+        self._clock: Clock = self._database_time if postgres else wall_time
+        self._shown_clock: Clock = self._clock
         self.tables = Tables(database)
 
     @classmethod
-    def open(cls, url: str) -> RegistryDatabase:
-        """Connect and bring the schema up to date.
+    def open(cls, url: str, clock: Clock | None = None) -> RegistryDatabase:
+        """Connect and bring the schema up to date; `clock` takes the place of the database's.
 
         Raises:
             ValueError: the URL is of no form that is known.
@@ -76,6 +80,7 @@ class RegistryDatabase:
             )
         try:
             store.migrate()
+            store.set_clock(clock)
         except BaseException:
             store.close()
             raise
@@ -85,6 +90,33 @@ class RegistryDatabase:
         """Run the migrations that are missing; other processes that start wait meanwhile."""
         with self.writing():
             Runner(self._database, str(_MIGRATIONS)).up()
+
+    def set_clock(self, clock: Clock | None) -> None:
+        """Measure by `clock`, for times that people read too; by the database's, where it is None.
+
+        That is PostgreSQL's own, or the one that all processes on an SQLite file share.
+        """
+        if clock is not None:
+            self._clock = self._shown_clock = clock
+        elif not self._postgres:
+            with self.writing() as tables:
+                self._clock = shared_clock(tables)
+
+    def now(self) -> datetime:
+        """Give the time by which leases, keep-alive requests and heartbeats are measured.
+
+        Inside a transaction that writes, ask after its locks were taken.
+        """
+        return self._clock()
+
+    def shown_now(self) -> datetime:
+        """Give the time for people to read."""
+        return self._shown_clock()
+
+    def _database_time(self) -> datetime:
+        query = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+        cursor = self._database.execute_sql(query)
+        return EPOCH + timedelta(microseconds=cursor.fetchone()[0])
 
     def close(self) -> None:
         """Close every connection. No call may be under way."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
-from datetime import datetime
+from typing import Any
 
 from pushserve_server.domain.records import Deployment
 from pushserve_server.domain.ref_names import full_branch, full_names
@@ -33,7 +33,6 @@ class Deployments:
         model: str,
         retry: bool,
         default_branch: str,
-        now: datetime,
     ) -> tuple[Deployment, bool]:
         """Put a deployment on disk, unless the newest of its ref already does the same.
 
@@ -47,7 +46,6 @@ class Deployments:
             model: The name asked for, or "".
             retry: Make a new one where the newest has failed.
             default_branch: The remote's default branch, or "" where it is not known.
-            now: Aware.
 
         Returns:
             The deployment, and whether this call made it.
@@ -62,12 +60,20 @@ class Deployments:
             newest = _newest(tables, source, path, ref, commit)
             if newest is not None and _does_the_same(tables, newest, commit, model, retry):
                 return deployment_from_row(newest), False
-            row = _insert(
-                tables, source=source, path=path, ref=ref, commit=commit, model=name, now=now
-            )
+            row = self._insert(source=source, path=path, ref=ref, commit=commit, model=name)
             if ref:
-                supersede_older(self._store, row, now)
+                supersede_older(self._store, row)
             return deployment_from_row(row), True
+
+    def _insert(self, **fields: Any) -> DeploymentRow:
+        tables, now = self._store.tables, self._store.shown_now()
+        queued = {"state": DeploymentState.QUEUED.value, "message": "waits for a deployer"}
+        row: DeploymentRow = tables.deployments.create(
+            name=_new_name(), created_at=now, updated_at=now, **queued, **fields
+        )
+        tables.events.insert(deployment_id=row.id, at=now, **queued).execute()
+        self._store.tell()
+        return row
 
     def _remember_source(self, url: str, default_branch: str) -> None:
         sources = self._store.tables.sources
@@ -192,28 +198,6 @@ def _is_served(tables: Tables, deployment: DeploymentRow) -> bool:
         refs.model_id == model.id, refs.name == deployment.ref, refs.pinned_id.is_null()
     )
     return query.exists()
-
-
-def _insert(
-    tables: Tables, *, source: str, path: str, ref: str, commit: str, model: str, now: datetime
-) -> DeploymentRow:
-    message = "waits for a deployer"
-    row = tables.deployments.create(
-        name=_new_name(),
-        source=source,
-        path=path,
-        ref=ref,
-        commit=commit,
-        model=model,
-        state=DeploymentState.QUEUED.value,
-        message=message,
-        created_at=now,
-        updated_at=now,
-    )
-    tables.events.insert(
-        deployment_id=row.id, state=DeploymentState.QUEUED.value, message=message, at=now
-    ).execute()
-    return row
 
 
 def _new_name() -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import timedelta
+from typing import Any, Final
 
 from pushserve_server.registry.database import RegistryDatabase
 from pushserve_server.registry.tables import Tables, tuples
@@ -16,15 +16,16 @@ _DEAD: Final = timedelta(hours=1)
 class Frontends:
     """The part of the registry that frontends report to.
 
-    None of it counts as a change; deployers that wait for it are told all the same.
+    None of it counts as a change. Deployers are told of what they may wait for: that a frontend
+    has loaded a version, or serves by another generation; not of each heartbeat.
     """
 
     _store: RegistryDatabase
 
-    def frontend_started(self, frontend_id: str, replica: str, now: datetime) -> None:
+    def frontend_started(self, frontend_id: str, replica: str) -> None:
         """Announce a frontend of a replica; rows of long dead ones go."""
         with self._store.writing() as tables:
-            frontends = tables.frontends
+            frontends, now = tables.frontends, self._store.now()
             _remove(
                 tables,
                 (frontends.id == frontend_id) | (frontends.heartbeat_at < now - _DEAD),
@@ -33,14 +34,24 @@ class Frontends:
                 id=frontend_id, replica=replica, generation=-1, heartbeat_at=now
             ).execute()
 
-    def heartbeat(self, frontend_id: str, generation: int, now: datetime) -> None:
-        """Say that a frontend lives, and which generation it serves by."""
+    def heartbeat(self, frontend_id: str, replica: str, generation: int) -> bool:
+        """Say that a frontend lives, and which generation it serves by.
+
+        Returns:
+            Whether the registry knew it. One that it did not know, because it was silent for
+            long, is announced anew, and has to say again what it has loaded.
+        """
         with self._store.claiming() as tables:
-            frontends = tables.frontends
-            frontends.update(generation=generation, heartbeat_at=now).where(
-                frontends.id == frontend_id
-            ).execute()
+            frontends, now = tables.frontends, self._store.now()
+            same = (frontends.id == frontend_id) & (frontends.generation == generation)
+            if frontends.update(heartbeat_at=now).where(same).execute():
+                return True
+            row = {"generation": generation, "heartbeat_at": now}
+            known = frontends.update(row).where(frontends.id == frontend_id).execute()
+            if not known:
+                frontends.insert(id=frontend_id, replica=replica, **row).execute()
             self._store.tell()
+            return bool(known)
 
     def frontend_stopped(self, frontend_id: str) -> None:
         """Take a frontend's rows away."""
@@ -69,18 +80,18 @@ class Frontends:
                 loads.frontend_id == frontend_id, loads.version_id.in_(list(version_ids))
             ).execute()
 
-    def live_frontends(self, now: datetime, ttl: float) -> list[tuple[str, int]]:
+    def live_frontends(self, ttl: float) -> list[tuple[str, int]]:
         """Give (id, generation it serves by; -1 for none yet) of those seen in `ttl` seconds."""
         with self._store.reading() as tables:
             frontends = tables.frontends
             query = (
                 frontends.select(frontends.id, frontends.generation)
-                .where(frontends.heartbeat_at > now - timedelta(seconds=ttl))
+                .where(self._is_alive(ttl))
                 .order_by(frontends.id)
             )
             return [(frontend, generation) for frontend, generation in tuples(query)]
 
-    def loads(self, version_id: int, now: datetime, ttl: float) -> dict[str, str | None]:
+    def loads(self, version_id: int, ttl: float) -> dict[str, str | None]:
         """Give the live frontends that have tried to load a version.
 
         The value is None where it is loaded, else the error.
@@ -90,12 +101,14 @@ class Frontends:
             query = (
                 loads.select(loads.frontend_id, loads.error)
                 .join(frontends, on=(loads.frontend_id == frontends.id))
-                .where(
-                    loads.version_id == version_id,
-                    frontends.heartbeat_at > now - timedelta(seconds=ttl),
-                )
+                .where(loads.version_id == version_id, self._is_alive(ttl))
             )
             return dict(tuples(query))
+
+    def _is_alive(self, ttl: float) -> Any:
+        """The condition that a frontend was seen in the last `ttl` seconds."""
+        oldest = self._store.now() - timedelta(seconds=ttl)
+        return self._store.tables.frontends.heartbeat_at > oldest
 
     def loaded_by(self, replica: str) -> set[int]:
         """Give the ids of the versions that some frontend of a replica has loaded."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any, Final
 
 from pushserve_server.domain.records import Failure
@@ -12,7 +12,7 @@ from pushserve_server.registry.tables import EPOCH, DeploymentRow
 
 OPEN: Final = tuple(state for state in DeploymentState if not state.is_final)
 """States that something follows."""
-NOT_LIVE: Final = tuple(state for state in OPEN if state is not DeploymentState.ACTIVATING)
+NOT_MOVED: Final = tuple(state for state in OPEN if state is not DeploymentState.ACTIVATING)
 """States before the ref has moved."""
 
 
@@ -21,7 +21,6 @@ def change(
     row: DeploymentRow,
     state: DeploymentState,
     message: str,
-    now: datetime,
     **fields: Any,
 ) -> None:
     """Set the state (or keep it), the message and other columns of `row`; add the event.
@@ -34,7 +33,7 @@ def change(
         raise ValueError(f"{row.name}: {state} does not follow {before}")
     if state.is_final:
         fields["lease_until"] = EPOCH
-    held = row.version_id
+    held, now = row.version_id, store.shown_now()
     fields |= {"state": state.value, "message": message, "updated_at": now}
     for name, value in fields.items():
         setattr(row, name, value)
@@ -46,18 +45,17 @@ def change(
     if held != row.version_id or (held and state.is_final):
         # What is to be loaded has changed.
         store.bump()
+    elif state is not before:
+        store.tell()
 
 
-def change_to_failed(
-    store: RegistryDatabase, row: DeploymentRow, failure: Failure, now: datetime
-) -> None:
+def change_to_failed(store: RegistryDatabase, row: DeploymentRow, failure: Failure) -> None:
     """End the deployment with its failure."""
     change(
         store,
         row,
         DeploymentState.FAILED,
         failure.message,
-        now,
         failure_reason=failure.reason,
         failure_step=failure.step.value,
         failure_message=failure.message,
@@ -65,27 +63,33 @@ def change_to_failed(
     )
 
 
-def supersede_older(store: RegistryDatabase, newer: DeploymentRow, now: datetime) -> None:
-    """End the deployments of the same ref that `newer` takes the place of."""
+def supersede_older(
+    store: RegistryDatabase,
+    newer: DeploymentRow,
+    states: Sequence[DeploymentState] = NOT_MOVED,
+) -> None:
+    """End the deployments of the same ref that `newer` takes the place of.
+
+    When it moves the ref itself, those that moved it before (`OPEN`) are among them.
+    """
     deployments = store.tables.deployments
     older = deployments.select().where(
         deployments.source == newer.source,
         deployments.path == newer.path,
         deployments.ref == newer.ref,
         deployments.id < newer.id,
-        deployments.state.in_(NOT_LIVE),
+        deployments.state.in_(states),
     )
     for row in store.locked(older):
-        supersede(store, row, newer.name, now)
+        supersede(store, row, newer.name)
 
 
-def supersede(store: RegistryDatabase, row: DeploymentRow, newer: str, now: datetime) -> None:
+def supersede(store: RegistryDatabase, row: DeploymentRow, newer: str) -> None:
     """End one deployment in favour of the one called `newer`."""
     change(
         store,
         row,
         DeploymentState.SUPERSEDED,
         f"superseded by {newer}, which is newer",
-        now,
         superseded_by=newer,
     )

@@ -1,8 +1,15 @@
-"""Leasing: a deployment has one owner at a time; it is given away when the owner is silent."""
+"""Leasing: a deployment has one owner at a time; it is given away when the owner is silent.
+
+Every taking is another attempt, and every write names the attempt that it belongs to. So one
+that was taken again is out of reach for whoever had it before, be it another thread of the same
+owner, however late it wakes up.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from peewee import ModelSelect
 
@@ -11,16 +18,26 @@ from pushserve_server.domain.states import DeploymentState
 from pushserve_server.registry.database import RegistryDatabase
 from pushserve_server.registry.history import OPEN, change, change_to_failed
 from pushserve_server.registry.lookups import built_row
+from pushserve_server.registry.redating import is_dated_later, redate
 from pushserve_server.registry.row_records import deployment_from_row
 from pushserve_server.registry.tables import DeploymentRow, Tables
 
 
 class LeaseLost(Exception):
-    """Somebody else has the deployment: leave it alone."""
+    """Somebody else has the deployment, or a later attempt: leave it alone."""
 
 
 class Superseded(Exception):
     """The deployment has ended (superseded, or its ref or model was deleted): stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseToken:
+    """What gives the right to write a deployment's row: its owner, in this one attempt."""
+
+    deployment_id: int
+    owner: str
+    attempt: int
 
 
 class Leases:
@@ -28,7 +45,7 @@ class Leases:
 
     _store: RegistryDatabase
 
-    def lease(self, owner: str, now: datetime, seconds: float) -> Deployment | None:
+    def lease(self, owner: str, seconds: float) -> tuple[LeaseToken, Deployment] | None:
         """Take the oldest deployment that nobody works on; None where there is none.
 
         One that was taken before starts again from QUEUED, except in ACTIVATING: its ref
@@ -36,44 +53,47 @@ class Leases:
         """
         with self._store.reading() as tables:
             # A look that takes no lock, as most find nothing.
-            if not _takeable(tables, now).exists():
+            now = self._store.now()
+            if not (_takeable(tables, now).exists() or is_dated_later(tables, now)):
                 return None
         with self._store.claiming() as tables:
+            now = self._store.now()
+            redate(tables, now)
             row = self._store.locked(_takeable(tables, now).limit(1), skip=True).first()
             if row is None:
                 return None
             state = DeploymentState(row.state)
             if state not in (DeploymentState.QUEUED, DeploymentState.ACTIVATING):
                 message = f"started again: the deployer stopped answering while {state.lower()}"
-                change(self._store, row, DeploymentState.QUEUED, message, now)
+                change(self._store, row, DeploymentState.QUEUED, message)
             row.owner = owner
-            row.lease_until = now + timedelta(seconds=seconds)
+            row.leased_at, row.lease_until = now, now + timedelta(seconds=seconds)
             row.attempt += 1
-            row.save(only=["owner", "lease_until", "attempt"])
-            return deployment_from_row(row)
+            row.save(only=["owner", "leased_at", "lease_until", "attempt"])
+            return LeaseToken(row.id, owner, row.attempt), deployment_from_row(row)
 
-    def renew(self, deployment_id: int, owner: str, now: datetime, seconds: float) -> bool:
+    def renew(self, token: LeaseToken, seconds: float) -> bool:
         """Hold the lease for longer; False where it is lost or the deployment has ended."""
         with self._store.claiming() as tables:
-            deployments = tables.deployments
+            deployments, now = tables.deployments, self._store.now()
             changed: int = (
-                deployments.update(lease_until=now + timedelta(seconds=seconds))
-                .where(
-                    deployments.id == deployment_id,
-                    deployments.owner == owner,
-                    deployments.state.in_(OPEN),
-                )
+                deployments.update(leased_at=now, lease_until=now + timedelta(seconds=seconds))
+                .where(_is_held_by(tables, token))
                 .execute()
             )
             return changed == 1
 
+    def holds(self, token: LeaseToken) -> bool:
+        """Say whether this attempt is the one at work on a deployment that has not ended."""
+        with self._store.reading() as tables:
+            deployments = tables.deployments
+            return bool(deployments.select().where(_is_held_by(tables, token)).exists())
+
     def advance(
         self,
-        deployment_id: int,
-        owner: str,
+        token: LeaseToken,
         state: DeploymentState,
         message: str,
-        now: datetime,
         *,
         commit: str | None = None,
         model: str | None = None,
@@ -84,13 +104,13 @@ class Leases:
         without `Activation.add_version` takes the version that the commit was built to.
 
         Raises:
-            LeaseLost: another owner has it.
+            LeaseLost: another owner has it, or a later attempt.
             Superseded: it has ended.
             ValueError: `state` does not follow the state that it is in, or it is LOADING
                 and there is no version.
         """
         with self._store.writing() as tables:
-            row = owned(self._store, deployment_id, owner)
+            row = owned(self._store, token)
             if model is not None:
                 row.model = model
             moved = commit is not None and commit != row.commit
@@ -105,45 +125,60 @@ class Leases:
                 fields |= {"version_id": version.id, "version": version.number}
             elif moved and row.version_id:
                 fields |= {"version_id": 0, "version": 0}
-            change(self._store, row, state, message, now, **fields)
+            change(self._store, row, state, message, **fields)
             return deployment_from_row(row)
 
-    def note(self, deployment_id: int, owner: str, message: str, now: datetime) -> None:
+    def note(self, token: LeaseToken, message: str) -> None:
         """Add an event to the state that the deployment is in.
 
         Raises:
             LeaseLost, Superseded: as `advance`.
         """
         with self._store.writing():
-            row = owned(self._store, deployment_id, owner)
-            change(self._store, row, DeploymentState(row.state), message, now)
+            row = owned(self._store, token)
+            change(self._store, row, DeploymentState(row.state), message)
 
-    def fail(self, deployment_id: int, owner: str, failure: Failure, now: datetime) -> Deployment:
+    def fail(self, token: LeaseToken, failure: Failure) -> Deployment:
         """End the deployment; its ref stays where it is.
 
         Raises:
             LeaseLost, Superseded: as `advance`.
+            ValueError: its ref has moved, so that it would not be true.
         """
         with self._store.writing():
-            row = owned(self._store, deployment_id, owner)
-            change_to_failed(self._store, row, failure, now)
+            row = owned(self._store, token)
+            if row.state == DeploymentState.ACTIVATING:
+                raise ValueError(f"{row.name} has moved its ref: it has not failed")
+            change_to_failed(self._store, row, failure)
             return deployment_from_row(row)
 
 
-def owned(store: RegistryDatabase, deployment_id: int, owner: str) -> DeploymentRow:
-    """Read and lock the row of a deployment that `owner` works on.
+def owned(store: RegistryDatabase, token: LeaseToken) -> DeploymentRow:
+    """Read and lock the row of a deployment that `token` gives the right to write.
 
     Raises:
         LeaseLost, Superseded: as `Leases.advance`.
     """
     deployments = store.tables.deployments
-    query = deployments.select().where(deployments.id == deployment_id)
+    query = deployments.select().where(deployments.id == token.deployment_id)
     row: DeploymentRow | None = store.locked(query).first()
-    if row is None or row.owner != owner:
-        raise LeaseLost(f"deployment {deployment_id} is not {owner}'s")
+    if row is None or (row.owner, row.attempt) != (token.owner, token.attempt):
+        raise LeaseLost(
+            f"deployment {token.deployment_id} is not {token.owner}'s in attempt {token.attempt}"
+        )
     if DeploymentState(row.state).is_final:
         raise Superseded(f"{row.name} is {row.state}: {row.message}")
     return row
+
+
+def _is_held_by(tables: Tables, token: LeaseToken) -> Any:
+    deployments = tables.deployments
+    return (
+        (deployments.id == token.deployment_id)
+        & (deployments.owner == token.owner)
+        & (deployments.attempt == token.attempt)
+        & deployments.state.in_(OPEN)
+    )
 
 
 def _takeable(tables: Tables, now: datetime) -> ModelSelect[DeploymentRow]:

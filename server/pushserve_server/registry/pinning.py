@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from pushserve_server.domain.records import Failure, Ref
@@ -19,9 +18,7 @@ class Pinning:
 
     _store: RegistryDatabase
 
-    def pin(
-        self, model: str, ref: str, *, number: int | None, commit: str | None, now: datetime
-    ) -> Ref:
+    def pin(self, model: str, ref: str, *, number: int | None, commit: str | None) -> Ref:
         """Hold a ref on a version; without number and commit, on the one that answers now.
 
         Raises:
@@ -35,12 +32,12 @@ class Pinning:
                 row.pinned_id = row.pinned_id or row.version_id
             else:
                 row.pinned_id = version_row(tables, found, number=number, commit=commit).id
-            row.updated_at = now
+            row.updated_at = self._store.shown_now()
             row.save()
             self._store.bump()
             return ref_record(tables, found, row.name)
 
-    def unpin(self, model: str, ref: str, now: datetime) -> Ref:
+    def unpin(self, model: str, ref: str) -> Ref:
         """Let a ref follow Git again; one that is not pinned stays as it is.
 
         Raises:
@@ -51,12 +48,12 @@ class Pinning:
             row = ref_row(tables, found, ref)
             if row.pinned_id is not None:
                 row.pinned_id = None
-                row.updated_at = now
+                row.updated_at = self._store.shown_now()
                 row.save()
                 self._store.bump()
             return ref_record(tables, found, row.name)
 
-    def delete(self, model: str, ref: str, now: datetime) -> list[str]:
+    def delete(self, model: str, ref: str) -> list[str]:
         """Forget a ref; without `ref`, the model with its refs and versions.
 
         Deployments under way end as FAILED; those that ended stay as history, but
@@ -72,10 +69,10 @@ class Pinning:
             found = model_row(tables, model)
             if ref:
                 names = [ref_row(tables, found, ref).name]
-                self._forget(found, names[0], f"{names[0]} of {model!r} was deleted", now)
+                self._forget(found, names[0], f"{names[0]} of {model!r} was deleted")
             else:
                 names = [row.name for row in _refs(tables, found)]
-                self._forget(found, None, f"{model!r} was deleted", now)
+                self._forget(found, None, f"{model!r} was deleted")
             tables.refs.delete().where(
                 tables.refs.model_id == found.id, tables.refs.name.in_(names)
             ).execute()
@@ -84,7 +81,7 @@ class Pinning:
             self._store.bump()
             return names
 
-    def _forget(self, model: ModelRow, ref: str | None, message: str, now: datetime) -> None:
+    def _forget(self, model: ModelRow, ref: str | None, message: str) -> None:
         deployments = self._store.tables.deployments
         source = self._store.tables.sources.get_by_id(model.source_id)
         which = (deployments.source == source.url) & (deployments.path == model.path)
@@ -94,7 +91,7 @@ class Pinning:
         for row in self._store.locked(underway):
             step = DeploymentState(row.state)
             failure = Failure("DELETED", step, message, "Register it again to have it served.")
-            change_to_failed(self._store, row, failure, now)
+            change_to_failed(self._store, row, failure)
         deployments.update(forgotten=True).where(which).execute()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 from pushserve_server.registry.activation import Activation
+from pushserve_server.registry.clock import Clock
 from pushserve_server.registry.database import RegistryDatabase
 from pushserve_server.registry.deployments import Deployments
 from pushserve_server.registry.frontends import Frontends
@@ -25,18 +26,19 @@ class Registry(Deployments, Leases, Activation, Models, Pinning, ServingState, F
         self._store = store
 
     @classmethod
-    def open(cls, url: str) -> Self:
+    def open(cls, url: str, clock: Clock | None = None) -> Self:
         """Open the database and bring its schema up to date.
 
         Args:
             url: "sqlite:///path" (four slashes before an absolute path; the file is made,
                 for its owner alone) or "postgresql://user:password@host/name".
+            clock: Takes the place of the database's own (`clock.py`).
 
         Raises:
             ValueError: the URL has another form.
             Unavailable: the database cannot be reached.
         """
-        return cls(RegistryDatabase.open(url))
+        return cls(RegistryDatabase.open(url, clock))
 
     def close(self) -> None:
         """Close every connection. No call may be under way."""

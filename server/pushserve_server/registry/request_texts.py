@@ -1,4 +1,4 @@
-"""How long the names in a call may be, checked before they go to the database or into a message."""
+"""Request texts: how long names in a call may be, before the database or a message has them."""
 
 from __future__ import annotations
 

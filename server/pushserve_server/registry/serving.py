@@ -26,12 +26,12 @@ class ServingState:
         with self._store.connected():
             return self._store.generation()
 
-    def snapshot(self, now: datetime, idle_seconds: float) -> Snapshot:
+    def snapshot(self, idle_seconds: float) -> Snapshot:
         """Read what is to be served, without keep-alive requests older than `idle_seconds`.
 
         Such ones are deleted here, so that one generation has one snapshot.
         """
-        self.expire_keep_alives(now, idle_seconds)
+        self.expire_keep_alives(idle_seconds)
         with self._store.reading() as tables:
             return Snapshot(
                 generation=self._store.generation(),
@@ -64,15 +64,13 @@ class ServingState:
                 found |= dict(tuples(query.where(versions.id.in_(some))))
         return found
 
-    def keep_alive(
-        self, version_ids: Collection[int], now: datetime, *, by_ref: bool = False
-    ) -> None:
+    def keep_alive(self, version_ids: Collection[int], *, by_ref: bool = False) -> None:
         """Note that calls need some versions. Those deleted meanwhile are passed over.
 
         One `by_ref` counts while a ref or a pin points to its version, however old it is.
         """
         with self._store.writing() as tables:
-            versions = tables.versions
+            versions, now = tables.versions, self._store.now()
             there = versions.select(versions.id).where(versions.id.in_(list(version_ids)))
             # Every one of them is touched, so no `any` over the calls.
             first = [touch_keep_alive(tables, i, now, by_ref=by_ref) for (i,) in tuples(there)]
@@ -80,7 +78,7 @@ class ServingState:
                 self._store.bump()
 
     def keep_alives(self) -> dict[int, datetime]:
-        """Give when calls needed each version for the last time."""
+        """Give when calls needed each version for the last time, by the registry's clock."""
         with self._store.reading() as tables:
             keep_alives = tables.keep_alives
             return dict(tuples(keep_alives.select(keep_alives.version_id, keep_alives.called_at)))
@@ -92,18 +90,16 @@ class ServingState:
             if keep_alives.delete().where(keep_alives.version_id.in_(list(version_ids))).execute():
                 self._store.bump()
 
-    def expire_keep_alives(
-        self, now: datetime, idle_seconds: float, *, all_refs: bool = False
-    ) -> int:
+    def expire_keep_alives(self, idle_seconds: float, *, all_refs: bool = False) -> int:
         """Delete the keep-alive requests that are older than `idle_seconds`; give how many.
 
         Those by a ref that still points to their version stay, but for `all_refs`.
         """
         keep_alives = self._store.tables.keep_alives
-        old = keep_alives.called_at <= now - timedelta(seconds=idle_seconds)
-        if not all_refs:
-            old &= ~keep_alives.by_ref | ~_pointed_to(self._store.tables)
-        with self._store.reading():
+        with self._store.reading() as tables:
+            old = keep_alives.called_at <= self._store.now() - timedelta(seconds=idle_seconds)
+            if not all_refs:
+                old &= ~keep_alives.by_ref | ~_pointed_to(tables)
             # A look that takes no lock, as most find nothing.
             if not keep_alives.select().where(old).exists():
                 return 0

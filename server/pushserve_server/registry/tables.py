@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from peewee import (
     AutoField,
+    BigIntegerField,
     BooleanField,
     CompositeKey,
     Database,
@@ -66,7 +67,10 @@ class ModelRow(Model):
 
 
 class VersionRow(Model):
-    """A version. `signature` and `report` are JSON."""
+    """A version. `signature` and `report` are JSON.
+
+    `build_key` stands for all that its build was made of; empty where that is not known.
+    """
 
     id = AutoField()
     model_id = IntegerField()
@@ -76,6 +80,7 @@ class VersionRow(Model):
     digest = TextField()
     signature = TextField()
     report = TextField()
+    build_key = TextField(default="")
     created_at = TimeField()
 
 
@@ -95,8 +100,13 @@ class DeploymentRow(Model):
     """A deployment.
 
     `forgotten` says that its ref or model was deleted since: it is history, and no reason
-    to do nothing when the same commit is registered again. `lease_until` is 1970 while
-    nobody has taken it.
+    to do nothing when the same commit is registered again.
+
+    `leased_at`, `lease_until` and `retry_at` are by the registry's own clock (`clock.py`), and
+    1970 while nobody has taken it. `moved_generation` is the generation by which the ref has
+    moved, 0 before. `automatic` says that no person asked for it; `failures` counts those of its
+    ref that failed one after the other because the remote could not be reached, and until
+    `retry_at` no automatic one follows it.
     """
 
     id = AutoField()
@@ -117,8 +127,13 @@ class DeploymentRow(Model):
     superseded_by = TextField(default="")
     forgotten = BooleanField(default=False)
     owner = TextField(default="")
+    leased_at = TimeField(default=EPOCH)
     lease_until = TimeField(default=EPOCH)
     attempt = IntegerField(default=0)
+    moved_generation = IntegerField(default=0)
+    automatic = BooleanField(default=False)
+    failures = IntegerField(default=0)
+    retry_at = TimeField(default=EPOCH)
     created_at = TimeField()
     updated_at = TimeField()
 
@@ -170,6 +185,17 @@ class CounterRow(Model):
     generation = IntegerField()
 
 
+class ClockRow(Model):
+    """The one row (id 1) that sets an SQLite registry's clock.
+
+    In the boot of that name it is `ahead` microseconds ahead of the kernel's monotonic clock.
+    """
+
+    id = IntegerField(primary_key=True)
+    boot = TextField()
+    ahead = BigIntegerField()
+
+
 def tuples(query: Any) -> list[tuple[Any, ...]]:
     """Run a query for plain values, which its type does not know."""
     return list(query.tuples())
@@ -199,3 +225,4 @@ class Tables:
         self.loads = _bound(LoadRow, "loads", database)
         self.keep_alives = _bound(KeepAliveRow, "demands", database)
         self.counter = _bound(CounterRow, "counter", database)
+        self.clock = _bound(ClockRow, "clock", database)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from datetime import datetime
 from typing import Final
 
-from pushserve_server.domain.clock import utc_now
 from pushserve_server.domain.loading_rules import PreloadRule, Use, evictions, preloads
 from pushserve_server.domain.records import EngineName, Snapshot, Version
 from pushserve_server.registry import Registry
@@ -58,7 +56,7 @@ class WorkerPlanner:
         now = time.monotonic()
         if now - self._looked_for_idle > _IDLE_LOOK:
             self._looked_for_idle = now
-            self._registry.expire_keep_alives(utc_now(), self._settings.idle_unload)
+            self._registry.expire_keep_alives(self._settings.idle_unload)
         changed = self._read()
         if self._footprints.measure(self._workers.pids, now) or changed:
             self._free_memory()
@@ -74,11 +72,11 @@ class WorkerPlanner:
         before = self._snapshot
         if before is not None and self._registry.generation() == before.generation:
             return False
-        moment, idle = utc_now(), self._settings.idle_unload
+        idle = self._settings.idle_unload
         if before is None:
-            self._registry.expire_keep_alives(moment, idle, all_refs=True)
-            self._keep_preloads(self._registry.snapshot(moment, idle), moment)
-        self._snapshot = snapshot = self._registry.snapshot(moment, idle)
+            self._registry.expire_keep_alives(idle, all_refs=True)
+            self._keep_preloads(self._registry.snapshot(idle))
+        self._snapshot = snapshot = self._registry.snapshot(idle)
         # A lost bundle that was built again may have another digest: read those anew.
         stale = self._workers.without_bundle
         missing = (snapshot.to_load - self._to_run.keys()) | (snapshot.to_load & stale)
@@ -87,7 +85,7 @@ class WorkerPlanner:
         self._footprints.forget_others(snapshot.in_use)
         return True
 
-    def _keep_preloads(self, snapshot: Snapshot, now: datetime) -> None:
+    def _keep_preloads(self, snapshot: Snapshot) -> None:
         """Ask to keep loaded the workers to start with, as many as may fit."""
         rule = PreloadRule(self._settings.preload, self._settings.preload_limit)
         first = preloads(snapshot.models, rule)
@@ -97,7 +95,7 @@ class WorkerPlanner:
         free = self._settings.worker_memory // self._footprints.size(0) - taken
         new = [i for i in workers if i not in snapshot.kept_alive]
         if new[: max(free, 0)]:
-            self._registry.keep_alive(new[:free], now, by_ref=True)
+            self._registry.keep_alive(new[:free], by_ref=True)
 
     def _free_memory(self) -> None:
         """Withdraw the requests for which there is no memory; frontends then let them go."""
