@@ -9,6 +9,7 @@ trusted: length, depth and number of values are looked at before a message is pa
 from __future__ import annotations
 
 import array
+import errno
 import json
 import os
 import socket
@@ -169,6 +170,7 @@ class Inbox:
 
         Raises:
             ChannelError: more descriptors came than any message has.
+            OSError: they came, and this process can open no more.
         """
         space = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
         try:
@@ -184,6 +186,8 @@ class Inbox:
                 fds = array.array("i")
                 fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
                 self.fds.extend(fds)
+        if flags & socket.MSG_CTRUNC and len(self.fds) < MAX_DESCRIPTORS:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         if flags & socket.MSG_CTRUNC or len(self.fds) > MAX_DESCRIPTORS:
             raise ChannelError(f"more than {MAX_DESCRIPTORS} descriptors with a message")
         self._data += data

@@ -27,6 +27,16 @@ def zygote_socket(run_dir: Path) -> Path:
     return run_dir / "zygote.sock"
 
 
+def workers_dir(run_dir: Path) -> Path:
+    """Sockets of workers."""
+    return run_dir / "workers"
+
+
 def worker_socket(run_dir: Path, version_id: int) -> Path:
     """Where the worker of a version listens."""
-    return run_dir / "workers" / f"{version_id}.sock"
+    return workers_dir(run_dir) / f"{version_id}.sock"
+
+
+def worker_note(run_dir: Path, version_id: int) -> Path:
+    """Why the worker of a version cannot load its model, where it cannot."""
+    return workers_dir(run_dir) / f"{version_id}.why"

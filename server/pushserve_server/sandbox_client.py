@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,8 @@ from pushserve_runtime.job_policy import Policy as JobPolicy
 from pushserve_runtime.job_policy import job_environment
 from pushserve_runtime.messages import ChannelError
 from pushserve_server.errors import Unavailable
+from pushserve_server.job_output import JobOutput
+from pushserve_server.unix_sockets import listen
 
 __all__ = [
     "Exit",
@@ -38,6 +40,7 @@ __all__ = [
 ]
 
 SOCKET_NAME: Final = "zygote.sock"
+BACKLOG: Final = 128
 _START_TIMEOUT: Final = 30.0
 
 
@@ -57,11 +60,14 @@ class Exit:
 
 
 class Job:
-    """One running job. `pid` is its process, `channel` the socket to it."""
+    """One running job: its process, the socket to it, and what it prints."""
 
-    def __init__(self, pid: int, control: socket.socket, job_channel: socket.socket) -> None:
+    def __init__(
+        self, pid: int, control: socket.socket, job_channel: socket.socket, output: JobOutput
+    ) -> None:
         self.pid = pid
         self.channel = job_channel
+        self.output = output
         self._control = control
         self._exit: Exit | None = None
 
@@ -69,15 +75,17 @@ class Job:
         """Give a descriptor that becomes readable when the job has ended."""
         return self._control.fileno()
 
-    def send(self, message: Mapping[str, Any], timeout: float = 10.0) -> None:
-        """Send one message to the job.
+    def send(
+        self, message: Mapping[str, Any], timeout: float = 10.0, fds: Sequence[int] = ()
+    ) -> None:
+        """Send one message to the job, and descriptors with it.
 
         Raises:
             Unavailable: it has ended, or did not read for `timeout` seconds.
         """
         self.channel.settimeout(timeout)
         try:
-            messages.send(self.channel, message)
+            messages.send(self.channel, message, fds)
         except OSError as error:
             raise Unavailable(f"the job {self.pid} has ended or does not read") from error
         finally:
@@ -124,10 +132,11 @@ class Job:
             self._control.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Close both sockets, which kills the job if it still runs."""
+        """Close both sockets, which kills the job if it still runs; log the rest of its output."""
         self.kill()
         self._control.close()
         self.channel.close()
+        self.output.close()
 
     def __enter__(self) -> Self:
         return self
@@ -153,36 +162,51 @@ class SandboxClient:
         spec: Mapping[str, Any],
         policy: JobPolicy,
         fds: Sequence[int] = (),
+        log_as: Mapping[str, object] | None = None,
     ) -> Job:
         """Start a job of `kind` ("build", "worker"); `fds` go to it, after its channel.
+
+        `log_as` says whose the lines are that it prints, as {"model": "iris", …}.
 
         Raises:
             Unavailable: there is no zygote, or it could not fork.
             ValueError: it refuses the request.
         """
-        ours, theirs = socket.socketpair()
-        control = socket.socket(socket.AF_UNIX)
-        request = {"kind": kind, "spec": dict(spec), "policy": policy.to_json()}
+        request = {"kind": kind, "spec": dict(spec), "policy": policy.to_json(), "output": True}
         try:
-            with theirs:
-                control.connect(str(self._path))
-                messages.send(control, request, [theirs.fileno(), *fds])
+            return self._start(request, fds, log_as or {})
+        except (OSError, ChannelError) as error:
+            raise Unavailable(
+                f"the sandbox's zygote does not answer at {self._path}: {error}",
+                reason="SANDBOX_UNAVAILABLE",
+            ) from error
+
+    def _start(
+        self, request: Mapping[str, Any], fds: Sequence[int], log_as: Mapping[str, object]
+    ) -> Job:
+        with ExitStack() as kept, ExitStack() as given:
+            output, printed = os.pipe()
+            kept.callback(os.close, output)
+            given.callback(os.close, printed)
+            ours, theirs = socket.socketpair()
+            kept.enter_context(ours)
+            given.enter_context(theirs)
+            control = kept.enter_context(socket.socket(socket.AF_UNIX))
+            control.settimeout(_START_TIMEOUT)
+            control.connect(str(self._path))
+            messages.send(control, request, [theirs.fileno(), *fds, printed])
+            given.close()
             pid = _pid(messages.receive(control, _START_TIMEOUT, messages.SMALL))
-        except BaseException as error:
-            ours.close()
-            control.close()
-            if isinstance(error, OSError | ChannelError):
-                raise Unavailable(
-                    f"the sandbox's zygote does not answer at {self._path}: {error}",
-                    reason="SANDBOX_UNAVAILABLE",
-                ) from error
-            raise
-        return Job(pid, control, ours)
+            control.settimeout(None)
+            kept.pop_all()
+        return Job(pid, control, ours, JobOutput(output, {**log_as, "pid": pid}))
 
 
 def _pid(answer: dict[str, Any] | None) -> int:
     if answer is None:
         raise ConnectionResetError("it hung up")
+    if "unavailable" in answer:
+        raise Unavailable(f"the sandbox: {answer['unavailable']}", reason="SANDBOX_UNAVAILABLE")
     if "error" in answer:
         raise ValueError(f"the zygote refuses the job: {answer['error']}")
     return int(answer["pid"])
@@ -231,7 +255,7 @@ def start_zygote(
     command = _OWN_COMMAND if environment is None else environment.command()
     if test_jobs is not None:
         command = [*command, "--allow-test-jobs", str(test_jobs)]
-    with _listen(run_dir / SOCKET_NAME) as listener:
+    with listen(run_dir / SOCKET_NAME, BACKLOG) as listener:
         return subprocess.Popen(
             [*command, "--listen-fd", str(listener.fileno())],
             stdin=subprocess.PIPE,
@@ -254,9 +278,10 @@ def is_ready(process: subprocess.Popen[bytes], timeout: float = 0.0) -> bool:
         selector.register(process.stdout, selectors.EVENT_READ)
         if not selector.select(timeout):
             return False
-    if process.stdout.readline() != b"ready\n":
-        raise Unavailable(f"the zygote ended with {process.wait()}; its standard error says why")
-    return True
+    said = os.read(process.stdout.fileno(), 4096)
+    if not said:
+        raise Unavailable("the zygote ended; its standard error says why")
+    return b"ready\n" in said
 
 
 def end_zygote(process: subprocess.Popen[bytes]) -> None:
@@ -266,13 +291,3 @@ def end_zygote(process: subprocess.Popen[bytes]) -> None:
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             pipe.close()
-
-
-def _listen(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    # The socket's own mode is what bind gives the file: nobody can connect in between.
-    os.fchmod(listener.fileno(), 0o600)
-    listener.bind(str(path))
-    listener.listen(128)
-    return listener

@@ -87,6 +87,10 @@ class Settings:
     """`postgresql://…` or `sqlite:///path`; empty is `registry.sqlite3` in `data_dir`."""
     insecure_listen_off_loopback: bool = False
     """Listen where other machines can reach it, without TLS and tokens."""
+    start_timeout: Seconds = 60.0
+    """For a process of the server to get ready; one that takes longer is started again."""
+    hang_timeout: Seconds = 30.0
+    """A process of the server that lives and shows no sign of it for so long is started again."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe log records to show."""
 

@@ -16,9 +16,46 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from pushserve_server.unix_sockets import FileId, file_id
+
 # The kernel's limit for a unix socket's path is 108 bytes with the ending zero.
 _MAX_PATH: Final = 100
 _SUFFIX: Final = ".wakeup"
+
+
+class Listener:
+    """A socket that hears of changes. Its file may go, with the run directory: it is made again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: FileId | None = None
+        self._socket = self._bind()
+
+    def current(self) -> socket.socket:
+        """Give the socket, which is non-blocking: another one where its file was removed."""
+        if file_id(self._path) != self._file:
+            with suppress(OSError):  # the run directory is not there again yet
+                made = self._bind()
+                self._socket.close()
+                self._socket = made
+        return self._socket
+
+    def _bind(self) -> socket.socket:
+        self._path.parent.mkdir(mode=0o700, exist_ok=True)
+        self._path.unlink(missing_ok=True)
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            made.setblocking(False)
+            made.bind(str(self._path))
+        except BaseException:
+            made.close()
+            raise
+        self._file = file_id(self._path)
+        return made
+
+    def close(self) -> None:
+        """Close the socket; its file stays, as after a crash."""
+        self._socket.close()
 
 
 class Wakeups:
@@ -27,8 +64,8 @@ class Wakeups:
     def __init__(self, run_dir: Path) -> None:
         self._folder = run_dir.absolute() / "wakeups"
 
-    def listen(self, name: str) -> socket.socket:
-        """Make this process's socket, which is non-blocking; `name` tells it from others.
+    def listen(self, name: str) -> Listener:
+        """Make this process's socket; `name` tells it from others.
 
         Raises:
             ValueError: the path is too long for a socket.
@@ -36,15 +73,11 @@ class Wakeups:
         path = self._folder / f"{name}{_SUFFIX}"
         if len(os.fsencode(path)) >= _MAX_PATH:
             raise ValueError(f"{path} is too long for a socket; choose a shorter run directory")
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        listener.setblocking(False)
-        listener.bind(str(path))
-        return listener
+        self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Listener(path)
 
     @contextmanager
-    def listening(self, name: str) -> Iterator[socket.socket]:
+    def listening(self, name: str) -> Iterator[Listener]:
         """Listen for as long as the block runs; the socket's file goes with it."""
         listener = self.listen(name)
         try:
@@ -79,13 +112,14 @@ def _is_socket(path: Path) -> bool:
         return False
 
 
-def wait(listener: socket.socket, timeout: float) -> bool:
+def wait(listener: Listener, timeout: float) -> bool:
     """Wait up to `timeout` seconds to be woken, and take all that came; whether one did."""
+    wakeups = listener.current()
     with selectors.DefaultSelector() as selector:
-        selector.register(listener, selectors.EVENT_READ)
+        selector.register(wakeups, selectors.EVENT_READ)
         if not selector.select(timeout):
             return False
     with suppress(BlockingIOError):
-        while listener.recv(16):
+        while wakeups.recv(16):
             pass
     return True

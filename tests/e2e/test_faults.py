@@ -1,6 +1,7 @@
 """Processes are killed, ports are taken, bundles are lost: what is served goes on."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from tests.fixtures.served import BIN, Served, start, stop, until
 
 ROW = [[5.1, 3.5, 1.4, 0.2]]
 MOST_AT_A_TIME = 8
+ZERO_DIVISION = "predict.py cannot be run: ZeroDivisionError: the vocabulary is empty"
 SLOW = """
 import time
 
@@ -51,19 +53,6 @@ def alone(tmp_path: Path, hub: GitHost) -> Iterator[Served]:
     stop(server)
 
 
-@pytest.fixture
-def repo(served: Served, hub: GitHost, request: pytest.FixtureRequest) -> Repo:
-    """A model that answers "v1-…", live; named like the test."""
-    repo = hub.create(request.node.name.removeprefix("test_").replace("_", "-")[:40].rstrip("-"))
-    repo.commit(models.answering_files("v1"))
-    served.ready(repo.url)
-    return repo
-
-
-def name_of(repo: Repo) -> str:
-    return repo.path.name.removesuffix(".git")
-
-
 def holding(model: str, hold: bool = True) -> pb.PredictRequest:
     request = pb.PredictRequest(model=model)
     request.rows.add().update({"hold": hold})
@@ -74,7 +63,7 @@ def held(served: Served, repo: Repo) -> str:
     """Take a model of `holding_files` live; give its bundle's digest."""
     repo.commit(models.holding_files(1))
     served.ready(repo.url)
-    version = served.stub.Get(pb.GetRequest(model=name_of(repo)), timeout=10).version
+    version = served.stub.Get(pb.GetRequest(model=repo.name), timeout=10).version
     return str(version.digest)
 
 
@@ -157,7 +146,7 @@ def test_a_killed_frontend(served: Served, repo: Repo):
             options = [("grpc.use_local_subchannel_pool", 1)]
             with grpc.insecure_channel(served.address, options) as channel:
                 request = pb.PredictRequest(
-                    model=name_of(repo), tensor=pb.Tensor(shape=[1, 4], values=ROW[0])
+                    model=repo.name, tensor=pb.Tensor(shape=[1, 4], values=ROW[0])
                 )
                 try:
                     pb_grpc.ModelServiceStub(channel).Predict(request, timeout=20)
@@ -185,14 +174,14 @@ def test_a_killed_frontend(served: Served, repo: Repo):
     served.ready(repo.url)
     for _ in range(8):
         with grpc.insecure_channel(served.address, [("grpc.use_local_subchannel_pool", 1)]) as new:
-            request = pb.PredictRequest(model=name_of(repo), tensor=pb.Tensor(values=ROW[0]))
+            request = pb.PredictRequest(model=repo.name, tensor=pb.Tensor(values=ROW[0]))
             assert 2 == pb_grpc.ModelServiceStub(new).Predict(request, timeout=20).version
 
 
 def answers(served: Served, repo: Repo) -> int:
     """The version that answers; 0 where none does just now."""
     try:
-        return served.predict(name_of(repo), ROW).version
+        return served.predict(repo.name, ROW).version
     except grpc.RpcError as error:
         if error.code() == grpc.StatusCode.UNAVAILABLE:
             return 0
@@ -243,23 +232,46 @@ def state_of(served: Served, name: str) -> pb.DeploymentState:
     return served.stub.GetDeployment(request, timeout=10).deployment.state
 
 
-@pytest.mark.slow
-def test_a_version_that_passed_its_gate_and_cannot_be_loaded(served: Served, repo: Repo):
-    """Its worker ends each time that it starts; the last good version stays."""
-    code = """
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("raise ZeroDivisionError('the vocabulary is empty')", ZERO_DIVISION),
+        ("open(__file__ + '.lost')", "FileNotFoundError: [Errno 2] No such file or directory: "),
+        ("os._exit(3)", "its process ended while it loaded the model (code 3 after"),
+        ("os.kill(os.getpid(), 11)", "its process ended while it loaded the model (signal 11 "),
+    ],
+    ids=["raises", "lost-file", "exits", "crashes"],
+)
+def test_a_version_that_passed_its_gate_and_cannot_be_loaded(
+    served: Served, hub: GitHost, statement: str, said: str, request: pytest.FixtureRequest
+):
+    """Its deployment fails at once, with the worker's reason; the last good version stays."""
+    repo = hub.create(f"unloadable-{request.node.callspec.id}")
+    repo.commit(models.script_files("def predict(input):\n    return {'fine': True}\n"))
+    served.ready(repo.url)
+    code = f"""
 import os
 
+print("running {repo.name}")
 if "/bundles/" in __file__:
-    os._exit(3)
+    {statement}
 
 def predict(input):
-    return {"fine": True}
+    return {{"fine": True}}
 """
-    repo.commit({"model.joblib": None, "pushserve.toml": None, **models.script_files(code)})
-    error = served.failed(repo.url)
-    assert "LOAD_TIMEOUT" == error.reason
-    assert pb.DEPLOYMENT_STATE_LOADING == error.step
-    assert 1 == answers(served, repo)
+    repo.commit({"predict.py": code})
+    deployment = served.register(repo.url)
+    error = deployment.error
+    assert ("LOAD_FAILED", pb.DEPLOYMENT_STATE_LOADING) == (error.reason, error.step)
+    assert said in error.message
+    assert str(served.data_dir) not in error.message
+    log = served.log.read_text()
+    for job in (f"commit={deployment.commit[:12]}", "version=2"):  # the build, the worker
+        who = f"model={repo.name} {job} deployment={deployment.name}"
+        assert re.search(rf"{who} pid=\d+: running {repo.name}\n", log)
+    asked = pb.PredictRequest(model=repo.name)
+    asked.rows.add().update({"x": 1})
+    assert 1 == served.stub.Predict(asked, timeout=20).version
 
 
 def test_more_calls_than_a_frontend_works_on(served: Served, hub: GitHost):
@@ -336,7 +348,7 @@ def test_sigterm_lets_calls_in_flight_end(alone: Served, hub: GitHost):
     (worker,) = alone.pids("worker")
     call = hold_one(alone, "drained", worker)
     alone.process.send_signal(signal.SIGTERM)
-    until(lambda: "calls in flight may end" in alone.log.read_text())
+    until(lambda: "calls in flight are finished first" in alone.log.read_text())
     until(lambda: new_calls_are_refused(alone))
     assert not call.done()
     models.release(alone.data_dir, digest)

@@ -1,5 +1,6 @@
 """Hints wake those who listen, and a lost one does no harm."""
 
+import shutil
 import socket
 
 import pytest
@@ -67,8 +68,24 @@ def test_a_path_that_no_socket_can_have_is_refused(tmp_path):
 
 
 def test_the_socket_does_not_block(tmp_path):
-    with Wakeups(tmp_path).listening("a") as listener, pytest.raises(BlockingIOError):
-        listener.recv(1)
+    with Wakeups(tmp_path).listening("a") as listener:
+        hints = listener.current()
+        with pytest.raises(BlockingIOError):
+            hints.recv(1)
     with pytest.raises(OSError, match="Bad file descriptor"):
-        listener.recv(1)
-    assert socket.AF_UNIX == listener.family
+        hints.recv(1)
+    assert socket.AF_UNIX == hints.family
+
+
+@pytest.mark.parametrize("removed", ["wakeups/a.wakeup", "wakeups", "."])
+def test_a_listener_whose_file_was_removed_hears_again(tmp_path, removed):
+    run_dir = tmp_path / "run"
+    wakeups = Wakeups(run_dir)
+    with wakeups.listening("a") as listener:
+        path = run_dir / removed
+        path.unlink() if path.is_socket() else shutil.rmtree(path)
+        assert not wait(listener, 0)
+        run_dir.mkdir(exist_ok=True)  # which only the supervisor does
+        assert not wait(listener, 0)
+        wakeups.wake()
+        assert wait(listener, 5)

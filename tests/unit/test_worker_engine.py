@@ -10,9 +10,11 @@ from pushserve_runtime.frames import HEADER, Kind, encode_json
 from pushserve_runtime.signature import DType, Feature, Layout, OutputSpec, Signature
 from pushserve_server.api.doors.predict_outputs import make_encoder
 from pushserve_server.domain.records import EngineName, Version
+from pushserve_server.errors import ModelFailed
 from pushserve_server.serve.codec.decoding import Decoder
 from pushserve_server.serve.codec.output_selection import OutputSelection, plan_outputs
 from pushserve_server.serve.engines.worker_engine import WorkerEngine
+from pushserve_server.worker_notes import say_why
 
 SIGNATURE = Signature(
     Layout.MATRIX, (Feature("x"),), (OutputSpec("value", DType.FLOAT64),), ("value",)
@@ -50,7 +52,7 @@ def test_a_call_that_nobody_waits_for_is_cancelled_in_the_worker(tmp_path, how):
     async def run() -> list[tuple[int, int]]:
         listener = Listener()
         server = await asyncio.start_unix_server(listener, str(path))
-        engine = WorkerEngine(path)
+        engine = WorkerEngine(path, tmp_path / "note")
         await engine.load()
         request = Decoder(SIGNATURE, 9).from_tensor(np.array([1.0]), [])
         selection = OutputSelection(
@@ -75,3 +77,29 @@ def test_a_call_that_nobody_waits_for_is_cancelled_in_the_worker(tmp_path, how):
     (first, request), (second, cancelled) = asyncio.run(run())
     assert (Kind.PREDICT, Kind.CANCEL) == (first, second)
     assert request == cancelled
+
+
+def test_a_worker_that_cannot_load_its_model_ends_the_wait_with_its_reason(tmp_path):
+    """And when there is one that can, later, it is used."""
+    path, note = tmp_path / "w.sock", tmp_path / "w.why"
+    why = "model.pkl cannot be loaded: ValueError: no such opcode"
+
+    async def run() -> None:
+        engine = WorkerEngine(path, note)
+        waiting = asyncio.create_task(engine.load())
+        await asyncio.sleep(0)
+        say_why(note, why)
+        for load in (waiting, engine.load()):
+            with pytest.raises(ModelFailed) as caught:
+                await asyncio.wait_for(load, 20)
+            assert ("LOAD_FAILED", why) == (caught.value.code_reason, caught.value.message)
+        note.unlink()
+        listener = Listener()
+        server = await asyncio.start_unix_server(listener, str(path))
+        await asyncio.wait_for(engine.load(), 20)
+        assert engine.ready
+        await engine.close()
+        await asyncio.wait_for(listener.hung_up.wait(), 20)
+        server.close()
+
+    asyncio.run(run())

@@ -1,6 +1,7 @@
 """The zygote forks jobs, tells their end, and leaves none behind."""
 
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -15,7 +16,9 @@ from pushserve_runtime.messages import ChannelError
 from pushserve_sandbox.zygote import child
 from pushserve_server.errors import Unavailable
 from pushserve_server.sandbox_client import Exit, JobPolicy, SandboxClient, end_zygote
+from pushserve_server.supervision.zygote_process import ZygoteControl
 from tests.fixtures import jailed
+from tests.fixtures.served import until
 from tests.fixtures.zygote import JOBS, running_zygote, spawn_zygote
 
 DEADLINE = 20.0
@@ -200,6 +203,67 @@ def test_without_a_zygote_jobs_are_unavailable(tmp_path):
     with pytest.raises(Unavailable, match=r"zygote does not answer at .*none\.sock") as caught:
         SandboxClient(tmp_path / "none.sock").start("build", {}, JobPolicy())
     assert "SANDBOX_UNAVAILABLE" == caught.value.code_reason
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [(1, "the job's descriptors cannot be taken"), (3, "the job cannot be started")],
+)
+def test_a_zygote_that_can_open_too_few_files_is_unavailable(own_process, more, said):
+    """Without one for the connection it waits; then for the job's two, and for watching it."""
+    process, zygote = own_process
+    used = {int(path.name) for path in Path(f"/proc/{process.pid}/fd").iterdir()}
+    free = [number for number in range(200) if number not in used]
+    limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (free[more], limits[1]))
+    try:
+        with pytest.raises(Unavailable, match=said) as caught:
+            zygote.start("jailed:wait", {}, JobPolicy())
+    finally:
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, limits)
+    assert "SANDBOX_UNAVAILABLE" == caught.value.code_reason
+    with zygote.start("jailed:wait", {}, JobPolicy()) as running:
+        assert {"running": running.pid} == running.receive(DEADLINE)
+
+
+def test_a_zygote_that_cannot_fork_is_unavailable():
+    """As nobody, whose processes the kernel counts; those of root it does not."""
+    script = Path(jailed.__file__).with_name("unprivileged.py")
+    done = subprocess.run(
+        [sys.executable, str(script), "cannot_fork"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (0, "") == (done.returncode, done.stderr)
+    assert "the job cannot be started: [Errno 11]" in done.stdout
+    assert done.stdout.endswith("it runs\n")
+
+
+def test_a_zygote_says_that_it_lives_and_listens_elsewhere(own_process):
+    process, zygote = own_process
+    control = ZygoteControl(zygote._path)
+    try:
+        for answered in range(1, 4):
+            until(lambda: control.ask_if_alive() or control.answers == answered)  # noqa: B023
+        zygote._path.unlink()
+        with pytest.raises(Unavailable):
+            zygote.start("jailed:wait", {}, JobPolicy())
+        control.keep_reachable()
+        control.keep_reachable()
+        with zygote.start("jailed:wait", {}, JobPolicy()) as running:
+            assert {"running": running.pid} == running.receive(DEADLINE)
+        assert 0o600 == zygote._path.stat().st_mode & 0o777
+    finally:
+        control.close()
+    assert process.poll() is None
+
+
+def test_nobody_asks_a_zygote_anything_else(own_process):
+    _, zygote = own_process
+    for asked in ({"ask": "end"}, {"ask": "listen"}):  # the second without a socket
+        assert "nobody asks that" in ask(zygote, asked)["error"]
 
 
 def test_test_jobs_are_for_tests_only():

@@ -63,18 +63,18 @@ def supported() -> list[str]:
     return problems
 
 
-def enter(policy: Policy, keep: Sequence[int], parent: int) -> None:
+def enter(policy: Policy, keep: Sequence[int], parent: int, *, output: int | None = None) -> None:
     """Put this process, a forked child with one thread, into the jail for ever.
 
-    `keep` are the descriptors that stay open (0, 1 and 2 become /dev/null); `parent` is the
-    process whose end ends this one. That process has to have called `supported` before it
-    forked, which loads what the filter is built with.
+    `keep` are the descriptors that stay open. 0 becomes /dev/null, and so do 1 and 2 unless
+    they become `output`. `parent` is the process whose end ends this one. That process has to
+    have called `supported` before it forked, which loads what the filter is built with.
 
     Raises:
         JailError: a step failed; the process is then half-way in and must end.
     """
     try:
-        _leave_the_parents_things(keep)
+        _leave_the_parents_things(keep, output)
         keep_read_search = _needs_read_search(policy)
         _prepare_folders(policy)
         _set_environment(policy)
@@ -104,12 +104,13 @@ def _lock(policy: Policy, parent: int, *, keep_read_search: bool) -> None:
     seccomp.load()
 
 
-def _leave_the_parents_things(keep: Iterable[int]) -> None:
+def _leave_the_parents_things(keep: Iterable[int], output: int | None) -> None:
     os.setsid()
     os.umask(0o077)
     null = os.open(_NULL, os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd, inheritable=True)
+    said = null if output is None else output
+    for fd, to in ((0, null), (1, said), (2, said)):
+        os.dup2(to, fd, inheritable=True)
     kept = {0, 1, 2, *keep}
     for fd in [int(name) for name in os.listdir("/proc/self/fd")]:  # noqa: PTH208 — numbers
         if fd not in kept:

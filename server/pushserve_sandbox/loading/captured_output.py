@@ -1,4 +1,4 @@
-"""Captured output: what user code prints reaches the build's report and nothing else."""
+"""Captured output: what user code prints and warns of, for the build's report."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from pushserve_runtime.build_error import printable
 from pushserve_sandbox.compat import MISMATCH_START, VersionMismatch, version_mismatch
@@ -16,12 +17,13 @@ WARNINGS_LIMIT = 20
 
 
 class Tail(io.TextIOBase):
-    """A text stream that keeps the last `limit` characters written to it."""
+    """A text stream that keeps the last `limit` characters written to it, and passes all on."""
 
     def __init__(self, limit: int = LOG_LIMIT) -> None:
         super().__init__()
         self._limit = limit
         self._text = ""
+        self.also: TextIO | None = None
 
     def writable(self) -> bool:
         """Say yes."""
@@ -29,6 +31,8 @@ class Tail(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Append, and forget what is too far back."""
+        if self.also is not None:
+            self.also.write(text)
         self._text = (self._text + text)[-self._limit :]
         return len(text)
 
@@ -48,8 +52,10 @@ class Notes:
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """Send prints to `log` and warnings to `warnings`, also when the block raises."""
+        """Send prints to `log` too and warnings to `warnings`, also when the block raises."""
         stdout, stderr = sys.stdout, sys.stderr
+        if stdout is not self.log:
+            self.log.also = stdout
         sys.stdout = sys.stderr = self.log
         try:
             with warnings.catch_warnings(record=True) as caught:

@@ -5,7 +5,8 @@ and looks again. So what comes in while it predicts makes up the next batch, and
 who is alone never waits for others.
 
 On the channel it says {"ready": true} or {"ready": false, "reason": …, …}. It ends when the
-channel does, or on {"stop": true}, after it has answered what was queued.
+channel does, or on {"stop": true}, after it has answered what was queued. {"listen": true} with a
+socket has it accept on that one from then on, because the file of the one before has gone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import logging
 import os
 import selectors
 import socket
-import sys
 import time
 import warnings
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from pushserve_runtime import messages
 from pushserve_runtime.build_error import BuildFailed
 from pushserve_runtime.frames import FrameError, Kind, encode_json
 from pushserve_runtime.job_spec import JobSpec
-from pushserve_sandbox.loading.captured_output import Notes, Tail
+from pushserve_sandbox.loading.captured_output import Notes
 from pushserve_sandbox.loading.example_files import read_examples
 from pushserve_sandbox.loading.load import choose_fast_path, make_predictor, read_model
 from pushserve_sandbox.prediction.predictor import Predictor
@@ -47,7 +47,7 @@ def main(channel: socket.socket, listener: socket.socket, spec: Mapping[str, Any
     except BuildFailed as failure:
         messages.send(channel, {"ready": False, **failure.to_json()})
         return
-    _let_model_print_nowhere()
+    warnings.simplefilter("ignore")  # the build's report has them
     server = Server(channel, listener, predictor)
     messages.send(channel, {"ready": True})
     server.serve()
@@ -72,14 +72,6 @@ def load(spec: JobSpec) -> Predictor:
     return predictor
 
 
-def _let_model_print_nowhere() -> None:
-    """Keep our own log on stderr and drop what the model prints and warns."""
-    handler = logging.StreamHandler(sys.stderr)
-    logging.getLogger("pushserve_sandbox").addHandler(handler)
-    sys.stdout = sys.stderr = Tail()
-    warnings.simplefilter("ignore")
-
-
 class Server:
     """Connections of one worker, and the batcher behind them."""
 
@@ -87,16 +79,19 @@ class Server:
         self, channel: socket.socket, listener: socket.socket, predictor: Predictor
     ) -> None:
         self._channel = channel
-        self._listener = listener
         self._inbox = messages.Inbox()
         self._batcher = Batcher(predictor)
         self._connections: set[Connection] = set()
         self._interest: dict[Connection, int] = {}
         self._stopping = False
         self._selector = selectors.DefaultSelector()
-        listener.setblocking(False)
-        self._selector.register(listener, selectors.EVENT_READ)
+        self._listen_at(listener)
         self._selector.register(channel, selectors.EVENT_READ)
+
+    def _listen_at(self, listener: socket.socket) -> None:
+        listener.setblocking(False)
+        self._listener = listener
+        self._selector.register(listener, selectors.EVENT_READ)
 
     def serve(self) -> None:
         """Answer until the channel ends; then answer what is queued and return."""
@@ -135,11 +130,19 @@ class Server:
             self._accept()
             return
         try:
-            alive = self._inbox.read(self._channel)
-            message = self._inbox.take()
-        except messages.ChannelError:
-            alive, message = False, None
-        self._stopping = not alive or bool(message and message.get("stop"))
+            self._stopping = not self._inbox.read(self._channel)
+            while (message := self._inbox.take()) is not None:
+                self._obey(message)
+        except (messages.ChannelError, OSError):
+            self._stopping = True
+        self._inbox.close()
+
+    def _obey(self, message: Mapping[str, Any]) -> None:
+        if message.get("listen") and self._inbox.fds:
+            self._selector.unregister(self._listener)
+            self._listener.close()
+            self._listen_at(socket.socket(fileno=self._inbox.fds.pop(0)))
+        self._stopping = self._stopping or bool(message.get("stop"))
 
     def _accept(self) -> None:
         try:

@@ -19,6 +19,7 @@ from pushserve_runtime import messages
 from pushserve_runtime.job_policy import Policy
 from pushserve_sandbox.isolation import jail
 from pushserve_sandbox.zygote.imports import JOBS
+from pushserve_sandbox.zygote.printed_lines import send_output_to
 
 EXIT_FAILED: Final = 70
 """The job's own code raised (EX_SOFTWARE); its channel has had {"failed": …}."""
@@ -29,11 +30,15 @@ _TEXT_LIMIT: Final = 4000
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """What a client asks the zygote for: `main(channel, *listeners, spec)` of `kind`, jailed."""
+    """What a client asks the zygote for: `main(channel, *listeners, spec)` of `kind`, jailed.
+
+    With `output`, the last descriptor is where that is to go which it prints.
+    """
 
     kind: str
     spec: dict[str, Any]
     policy: Policy
+    output: bool = False
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], *, test_jobs: bool) -> JobRequest:
@@ -47,7 +52,7 @@ class JobRequest:
             raise ValueError(f"no job of kind {kind!r}; there are " + ", ".join(JOBS))
         if not isinstance(spec, dict) or not isinstance(policy, dict):
             raise ValueError("spec and policy are JSON objects")  # noqa: TRY004 — a message's form
-        return cls(kind, spec, Policy.from_json(policy))
+        return cls(kind, spec, Policy.from_json(policy), data.get("output") is True)
 
 
 def run(request: JobRequest, fds: Sequence[int], parent: int) -> NoReturn:
@@ -60,8 +65,8 @@ def run(request: JobRequest, fds: Sequence[int], parent: int) -> NoReturn:
         main = _main(request.kind)
         np.random.seed()  # noqa: NPY002 — every child would else draw the same numbers
         random.seed()
-        jail.enter(request.policy, fds, parent)
-        sockets = [socket.socket(fileno=fd) for fd in fds]
+        _enter_jail(request, fds, parent)
+        sockets = [socket.socket(fileno=fd) for fd in _sockets(request, fds)]
         code = EXIT_FAILED
         main(*sockets, request.spec)
         code = 0
@@ -69,6 +74,17 @@ def run(request: JobRequest, fds: Sequence[int], parent: int) -> NoReturn:
         _tell(fds[0], error)
     finally:
         os._exit(code)
+
+
+def _sockets(request: JobRequest, fds: Sequence[int]) -> Sequence[int]:
+    return fds[:-1] if request.output else fds
+
+
+def _enter_jail(request: JobRequest, fds: Sequence[int], parent: int) -> None:
+    output = fds[-1] if request.output else None
+    jail.enter(request.policy, _sockets(request, fds), parent, output=output)
+    if output is not None:
+        send_output_to(1)
 
 
 def _main(kind: str) -> Callable[..., object]:

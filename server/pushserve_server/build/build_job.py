@@ -80,10 +80,12 @@ def build(
     cancelled: threading.Event,
     progress: Callable[[str], None],
     graph: Path,
+    log_as: Mapping[str, object] | None = None,
 ) -> BuildResult:
     """Load, inspect and try the model in `folder`; `progress` is told each step.
 
-    What an artifact that is no graph is compiled to is written to `graph`.
+    What an artifact that is no graph is compiled to is written to `graph`. `log_as` says in the
+    log whose the lines are that it prints, as {"model": "iris", …}.
 
     Raises:
         DeploymentFailed: the model did not pass, with the reason.
@@ -97,7 +99,7 @@ def build(
         "graph_limit": settings.max_artifact,
     }
     limits = Limits(settings.build_timeout, settings.sandbox_memory, settings.max_artifact)
-    with zygote.start("build", spec, _policy(folder, limits)) as job:
+    with zygote.start("build", spec, _policy(folder, limits), log_as=log_as) as job:
         heard = _Conversation(job, limits, progress, graph).listen(cancelled)
     answer = heard.answer
     if answer.get("ok") is not True:
@@ -191,6 +193,7 @@ class _Conversation:
         while not cancelled.is_set():
             if time.monotonic() > deadline:
                 raise _timeout(self._limits)
+            self._job.output.log()
             if _readable(self._job):
                 message = self._receive()
                 if "ok" in message:

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,8 +143,9 @@ class Builder:
         found: ModelFiles,
         cancelled: threading.Event,
         progress: Callable[[str], None],
+        log_as: Mapping[str, object],
     ) -> StoredBundle:
-        """Build the model in the sandbox and store the bundle.
+        """Build the model in the sandbox and store the bundle; `log_as` as in `build_job.build`.
 
         Raises:
             DeploymentFailed: the model did not pass.
@@ -161,6 +162,7 @@ class Builder:
                 cancelled=cancelled,
                 progress=progress,
                 graph=graph,
+                log_as=log_as,
             )
             if built.has_graph:
                 self._check_graph(graph, built, cancelled)

@@ -82,7 +82,8 @@ class Restorer:
             files = builder.fetch(location, workplace, cancelled)
             # The version's row says which engine answers: the new bundle must be for that one.
             model_files = replace(builder.check(location, files), engine=str(version.engine))
-            result = builder.build(files, model_files, cancelled, logger.debug)
+            log_as = {"model": version.model, "version": version.number}
+            result = builder.build(files, model_files, cancelled, logger.debug, log_as)
         context.registry.replace_bundle(version.id, result.digest, result.report)
         self._failed.pop(version.id, None)
         context.wakeups.wake()

@@ -6,6 +6,7 @@ import logging
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,7 +37,8 @@ class _Active:
 class Deployer:
     """Works on at most `concurrency` deployments at a time, each on a thread of its own.
 
-    `owner` is its name in leases: no other process, and no earlier one, has the same.
+    `owner` is its name in leases: no other process, and no earlier one, has the same. `beat` is
+    called at every turn of its loop.
     """
 
     def __init__(
@@ -48,10 +50,12 @@ class Deployer:
         owner: str,
         *,
         concurrency: int = 2,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         builder = Builder(settings, zygote)
         self._context = DeployContext(settings, registry, builder, wakeups, owner)
         self._concurrency = concurrency
+        self._beat = beat
         self._active: list[_Active] = []
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="deployer", daemon=True)
@@ -80,6 +84,7 @@ class Deployer:
     def _loop(self) -> None:
         with self._context.wakeups.listening(f"deployer-{secrets.token_hex(4)}") as listener:
             while not self._stopped.is_set():
+                self._beat()
                 try:
                     self._turn()
                 except Exception:

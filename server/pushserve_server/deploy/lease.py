@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from pushserve_server.errors import DeploymentFailed, Unavailable
 from pushserve_server.registry import LeaseToken, Registry
 from pushserve_server.settings import Settings
 from pushserve_server.wakeups import Wakeups
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -129,6 +132,31 @@ class Lease:
                     ) from None
                 message = f"{error.message}; trying again in {pause:g} s"
                 self.advance(DeploymentState.FETCHING, message)
+            if self.cancelled.wait(pause):
+                raise Interrupted
+
+    def outlast(self, work: Callable[[], T]) -> T:
+        """Do what needs the sandbox; where that is away, again when it is back.
+
+        So that a zygote that is just being started again costs a deployment none of its attempts.
+
+        Raises:
+            Unavailable: it was away for `build_timeout` seconds.
+            Interrupted: it was cancelled.
+        """
+        deadline = time.monotonic() + self.context.settings.build_timeout
+        attempt = 0
+        while True:
+            try:
+                return work()
+            except Unavailable as error:
+                attempt += 1
+                pause = pause_before(attempt)
+                if time.monotonic() + pause > deadline:
+                    raise
+                message = f"{error.message}; trying again in {pause:g} s"
+                logger.warning("%s: %s", self.row.name, message)
+                self.note(message)
             if self.cancelled.wait(pause):
                 raise Interrupted
 

@@ -110,7 +110,10 @@ def _build(lease: Lease, commit: str) -> Version:
         )
         what = model_files.format if model_files.predict_py else model_files.artifact
         lease.advance(DeploymentState.BUILDING, f"trying {what} in the sandbox", model=name)
-        result = builder.build(files, model_files, lease.cancelled, lease.note)
+        log_as = {"model": name, "commit": commit[:12], "deployment": row.name}
+        result = lease.outlast(
+            lambda: builder.build(files, model_files, lease.cancelled, lease.note, log_as)
+        )
     known = registry.find_built(name, commit)
     if known is not None:
         registry.replace_bundle(known.id, result.digest, result.report)

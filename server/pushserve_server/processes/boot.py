@@ -7,9 +7,11 @@ that the supervisor is gone, and the child stops.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -20,6 +22,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pushserve_server.settings import Settings
+from pushserve_server.supervision.child_process import SHOW_STACKS
+from pushserve_server.supervision.heartbeat import BEAT_EVERY, Heartbeat, Heartbeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,8 @@ class Boot:
     """What a child needs to know.
 
     `name` is its role on this server ("frontend-0"), `replica` tells the servers that share
-    a registry apart, `port` is the shared gRPC port, `transport` what carries its calls.
+    a registry apart, `port` is the shared gRPC port, `transport` what carries its calls. `start`
+    counts how often it was started, and by `heartbeat_fd` it shows the supervisor that it lives.
     """
 
     name: str
@@ -36,11 +41,17 @@ class Boot:
     port: int
     settings: Settings
     transport: Literal["core", "aio"] = "core"
+    start: int = 0
+    heartbeat_fd: int = -1
 
     @property
     def id(self) -> str:
-        """Its name among all processes that share the registry."""
-        return f"{self.replica}-{self.name}"
+        """Its name among all processes, of now and of before, that share the registry."""
+        return f"{self.replica}-{self.name}-{self.start}"
+
+    def heartbeats(self) -> Heartbeats:
+        """Give what it shows that it lives by, once."""
+        return Heartbeats(self.heartbeat_fd)
 
     def to_json(self) -> dict[str, Any]:
         """Give plain JSON values."""
@@ -51,45 +62,63 @@ class Boot:
             "port": self.port,
             "settings": self.settings.to_json(),
             "transport": self.transport,
+            "start": self.start,
+            "heartbeat_fd": self.heartbeat_fd,
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Boot:
         """Build it from what `to_json` gave."""
         return cls(
-            data["name"],
-            data["replica"],
-            Path(data["run_dir"]),
-            data["port"],
-            Settings.from_json(data["settings"]),
-            data["transport"],
+            name=data["name"],
+            replica=data["replica"],
+            run_dir=Path(data["run_dir"]),
+            port=data["port"],
+            settings=Settings.from_json(data["settings"]),
+            transport=data["transport"],
+            start=data["start"],
+            heartbeat_fd=data["heartbeat_fd"],
         )
 
 
 def read_boot() -> Boot:
-    """Read it from standard input and set up logging."""
+    """Read it from standard input, set up logging, and what signals do that it takes no end by."""
     boot = Boot.from_json(json.loads(sys.stdin.buffer.readline()))
     set_up_logging(boot.settings, boot.name)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor has a word to say on it
+    faulthandler.register(SHOW_STACKS, all_threads=True)
     return boot
 
 
 def start(module: str, boot: Boot) -> subprocess.Popen[bytes]:
-    """Start a child in a session of its own, so that only the supervisor gets Ctrl-C."""
+    """Start a child in a session of its own, so that only the supervisor gets Ctrl-C.
+
+    Raises:
+        OSError: it cannot be started.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", "pushserve_server.processes.child_main", module],
         stdin=subprocess.PIPE,
         start_new_session=True,
+        pass_fds=[boot.heartbeat_fd],
         # ONNX Runtime from 1.29 on reports to its makers unless told not to, before its import.
         env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"},
     )
     assert process.stdin is not None  # noqa: S101 (a pipe was asked for)
-    process.stdin.write(json.dumps(boot.to_json()).encode() + b"\n")
-    process.stdin.flush()
+    try:
+        process.stdin.write(json.dumps(boot.to_json()).encode() + b"\n")
+        process.stdin.flush()
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
     return process
 
 
-def wait_until_told_to_stop() -> None:
+def wait_until_told_to_stop(heartbeat: Heartbeat) -> None:
     """Return on SIGTERM, or when the supervisor is gone. For the main thread, without asyncio.
+
+    Meanwhile it turns, for `heartbeat`.
 
     The handler only writes to a pipe. An event's lock would not do: a second signal that
     comes while the first is being handled would wait for it for ever.
@@ -103,7 +132,10 @@ def wait_until_told_to_stop() -> None:
         os.write(writer, b"o")
 
     threading.Thread(target=wait_for_end, name="orphan-watch", daemon=True).start()
-    os.read(reader, 1)
+    with selectors.DefaultSelector() as selector:
+        selector.register(reader, selectors.EVENT_READ)
+        while not selector.select(BEAT_EVERY):
+            heartbeat.beat()
 
 
 def set_up_logging(settings: Settings, name: str) -> None:

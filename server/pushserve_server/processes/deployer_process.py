@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from typing import Final
 
 from pushserve_server.data_layout import zygote_socket
 from pushserve_server.deploy.deployer import Deployer
@@ -15,21 +16,30 @@ from pushserve_server.wakeups import Wakeups
 
 logger = logging.getLogger(__name__)
 
+_PATIENCE: Final = 10
+"""The deployer's loop waits for the registry, which may be slow without anything being wrong."""
+
 
 def main(boot: Boot) -> None:
     """Work until SIGTERM or until the supervisor is gone."""
-    settings = boot.settings
+    settings, heartbeats = boot.settings, boot.heartbeats()
     registry = Registry.open(settings.database)
     wakeups = Wakeups(boot.run_dir)
     owner = f"{boot.id}-{secrets.token_hex(4)}"
     deployer = Deployer(
-        settings, registry, SandboxClient(zygote_socket(boot.run_dir)), wakeups, owner
+        settings,
+        registry,
+        SandboxClient(zygote_socket(boot.run_dir)),
+        wakeups,
+        owner,
+        beat=heartbeats.loop("deployer's loop", patience=_PATIENCE).beat,
     )
     reconciler = Reconciler(settings, registry, wakeups)
+    heartbeats.ready()
     deployer.start()
     reconciler.start()
     logger.info("taking deployments")
-    wait_until_told_to_stop()
+    wait_until_told_to_stop(heartbeats.loop("main thread"))
     reconciler.stop()
     deployer.stop()
     registry.close()

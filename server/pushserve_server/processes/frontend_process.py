@@ -21,7 +21,7 @@ from pushserve_server.api.server import make_health, make_pipeline
 from pushserve_server.api.servicer import ModelService
 from pushserve_server.api.transport.factory import make_transport
 from pushserve_server.build.bundles import Bundles
-from pushserve_server.data_layout import bundles_dir, worker_socket
+from pushserve_server.data_layout import bundles_dir, worker_note, worker_socket
 from pushserve_server.domain.loading_rules import PreloadRule
 from pushserve_server.domain.records import EngineName, Version
 from pushserve_server.processes.boot import Boot
@@ -33,7 +33,8 @@ from pushserve_server.serve.engines.worker_engine import WorkerEngine
 from pushserve_server.serve.malloc import share_arenas
 from pushserve_server.serve.models.model_table import ModelTable
 from pushserve_server.settings import split_address
-from pushserve_server.wakeups import Wakeups
+from pushserve_server.supervision.heartbeat import BEAT_EVERY, Heartbeat
+from pushserve_server.wakeups import Listener, Wakeups
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class Frontend:
         """Learn what is to be served, so that the first call finds its model."""
         await self._step()
 
-    async def follow(self, hint: socket.socket) -> None:
+    async def follow(self, hint: Listener) -> None:
         """Follow until cancelled. A registry that cannot be read does not stop serving."""
         while True:
             try:
@@ -70,7 +71,7 @@ class Frontend:
             except Exception:
                 logger.exception("the registry cannot be read; serving what is loaded")
                 await asyncio.sleep(1.0)
-            await _wait_for_hint(hint, POLL)
+            await _wait_for_hint(hint.current(), POLL)
 
     async def _step(self) -> None:
         generation = await self._store.generation()
@@ -115,7 +116,8 @@ def _make_model_table(boot: Boot, store: AsyncRegistry, pool: ThreadPoolExecutor
     def make_engine(version: Version) -> Engine:
         if version.engine is EngineName.ONNX:
             return OnnxEngine(version, bundles, pool)
-        return WorkerEngine(worker_socket(boot.run_dir, version.id))
+        run_dir = boot.run_dir
+        return WorkerEngine(worker_socket(run_dir, version.id), worker_note(run_dir, version.id))
 
     return ModelTable(
         store,
@@ -130,8 +132,9 @@ def _make_model_table(boot: Boot, store: AsyncRegistry, pool: ThreadPoolExecutor
 
 async def run(boot: Boot) -> None:
     """Serve until SIGTERM or until the supervisor is gone, then drain."""
-    settings = boot.settings
+    settings, heartbeats = boot.settings, boot.heartbeats()
     registry = Registry.open(settings.database)
+    beating = asyncio.create_task(_show_turns(heartbeats.loop("event loop")))
     wakeups = Wakeups(boot.run_dir)
     store = AsyncRegistry(registry, wakeups, boot.id)
     pool = ThreadPoolExecutor(os.cpu_count() or 1, "onnx")
@@ -141,7 +144,8 @@ async def run(boot: Boot) -> None:
     address = f"[{host}]:{boot.port}" if ":" in host else f"{host}:{boot.port}"
     predict = PredictDispatcher(model_table)
     pipeline = make_pipeline(settings, ModelService(settings, store), predict, health)
-    transport = make_transport(boot.transport, pipeline, settings)
+    receiving = heartbeats.loop("transport")
+    transport = make_transport(boot.transport, pipeline, settings, receiving.beat)
     transport.listen(address)
     await store.started(boot.replica)
     with wakeups.listening(boot.name) as hint:
@@ -149,6 +153,7 @@ async def run(boot: Boot) -> None:
         await frontend.begin()
         tasks = [asyncio.create_task(frontend.follow(hint)), asyncio.create_task(frontend.beat())]
         await transport.start()
+        heartbeats.ready()
         logger.info("answering on %s", address)
         await _stop_asked()
         for task in tasks:
@@ -156,6 +161,7 @@ async def run(boot: Boot) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         health.drain()
         await transport.stop(settings.drain_timeout)
+        receiving.end()
         await predict.close()
         await pipeline.close()
         transport.close()
@@ -164,6 +170,14 @@ async def run(boot: Boot) -> None:
     store.close()
     pool.shutdown(cancel_futures=True)
     registry.close()
+    beating.cancel()
+
+
+async def _show_turns(heartbeat: Heartbeat) -> None:
+    """Show that the event loop turns, as long as it does."""
+    while True:
+        heartbeat.beat()
+        await asyncio.sleep(BEAT_EVERY)
 
 
 async def _stop_asked() -> None:

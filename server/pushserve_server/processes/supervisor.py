@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import logging
-import os
+import resource
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
+import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -26,11 +25,16 @@ from pushserve_server.processes.boot import Boot, set_up_logging, start
 from pushserve_server.processes.transport_choice import choose_transport
 from pushserve_server.registry import Registry
 from pushserve_server.registry.notifications import ChangeListener
-from pushserve_server.sandbox_client import SandboxClient, end_zygote, is_ready, start_zygote
-from pushserve_server.settings import ConfigError, Settings, split_address
+from pushserve_server.sandbox_client import SandboxClient, start_zygote
+from pushserve_server.settings import Settings, split_address
 from pushserve_server.source.rules import check_rules
-from pushserve_server.wakeups import Wakeups, wait
-from pushserve_server.workers.backoff import Backoff
+from pushserve_server.supervision.child_process import ChildProcess
+from pushserve_server.supervision.duty import Duty, DutyThread
+from pushserve_server.supervision.heartbeat import Heartbeats
+from pushserve_server.supervision.listening_port import reserve_port
+from pushserve_server.supervision.run_files import LockFile, announce, keep_folder, run_directory
+from pushserve_server.supervision.zygote_process import ZygoteProcess
+from pushserve_server.wakeups import Listener, Wakeups, wait
 from pushserve_server.workers.planner import WorkerPlanner
 from pushserve_server.workers.pool import Workers
 
@@ -38,141 +42,198 @@ logger = logging.getLogger(__name__)
 
 _TICK: Final = 0.1
 _STOP_MARGIN: Final = 5.0
-_ZYGOTE_PATIENCE: Final = 60.0
-"""For its imports, which take 2 s, in seconds."""
-_RUN_ROOT: Final = Path("/tmp")  # noqa: S108 (mkdtemp makes the name below it)
-_RUN_PREFIX: Final = "pushserve-"
+_MOST_FILES: Final = 65_536
 
 
-@dataclass(slots=True)
-class Child:
-    """A process that is to run, and the one that does."""
+class _Child(ChildProcess):
+    """A frontend or the deployer."""
 
-    module: str
-    boot: Boot
-    process: subprocess.Popen[bytes] | None = None
-    started_at: float = 0.0
-    backoff: Backoff = field(default_factory=Backoff)
+    def __init__(self, module: str, boot: Boot, settings: Settings) -> None:
+        super().__init__(
+            boot.name,
+            self._start_next,
+            start_timeout=settings.start_timeout,
+            hang_timeout=settings.hang_timeout,
+        )
+        self._module = f"pushserve_server.processes.{module}"
+        self._boot = boot
 
-    def tend(self, now: float) -> int | None:
-        """Start it when it does not run; give the exit code if it has just ended."""
-        ended = None
-        if self.process is not None:
-            ended = self.process.poll()
-            if ended is not None:
-                self.backoff.ended(self.started_at, now)
-                self.process = None
-        elif self.backoff.may_start(now):
-            self.started_at = now
-            self.process = start(self.module, self.boot)
-        return ended
+    @property
+    def id(self) -> str:
+        """The name in the registry of the process that was started last."""
+        return self._boot.id
 
-    def stop(self, patience: float) -> None:
-        """Ask it to stop; kill it when it does not within `patience` seconds."""
-        if self.process is None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(patience)
-        except subprocess.TimeoutExpired:
-            logger.warning("%s did not stop; killing it", self.boot.name)
-            self.process.kill()
-            self.process.wait()
-        self.process = None
+    def _start_next(self, heartbeats: Heartbeats) -> subprocess.Popen[bytes]:
+        number = self._boot.start + 1
+        self._boot = replace(self._boot, start=number, heartbeat_fd=heartbeats.fd)
+        return start(self._module, self._boot)
 
 
 class Supervisor:
-    """Runs one server until it is told to stop."""
+    """Runs one server until it is told to stop.
 
-    def __init__(self, settings: Settings, run_dir: Path, registry: Registry, port: int) -> None:
-        self._registry = registry
-        self._replica = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-        self._run_dir = run_dir
+    Each duty has a guard and a back-off of its own (`supervision.duty`): what one of them raises
+    ends neither it nor another. What waits for the registry or the zygote has a thread of its
+    own, so that the processes are looked after whatever else hangs.
+    """
+
+    def __init__(
+        self, settings: Settings, run_dir: Path, registry: Registry, port: int, lock: LockFile
+    ) -> None:
         self._settings = settings
-        self._transport = choose_transport(settings, settings.data_dir)
+        self._run_dir = run_dir
+        self._registry = registry
+        self._lock = lock
+        self._address = _address(settings, port)
+        self._replica = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        self._stopping = self._hung_up = False
         self._wakeups = Wakeups(run_dir)
         self._changes = ChangeListener(settings.database, self._wakeups.wake)
-        self._stopping = False
-        self._zygote_process: subprocess.Popen[bytes] | None = None
-        self._zygote_since = 0.0
-        self._zygote_ready = self._had_zygote = False
-        zygote = SandboxClient(data_layout.zygote_socket(run_dir))
-        self._workers = Workers(
-            settings, run_dir, zygote, Bundles(data_layout.bundles_dir(settings))
+        zygote_socket = data_layout.zygote_socket(run_dir)
+        self._zygote = ZygoteProcess(
+            lambda: start_zygote(run_dir),
+            zygote_socket,
+            start_timeout=settings.start_timeout,
+            hang_timeout=settings.hang_timeout,
         )
+        bundles = Bundles(data_layout.bundles_dir(settings))
+        self._workers = Workers(settings, run_dir, SandboxClient(zygote_socket), bundles)
         self._planner = WorkerPlanner(settings, registry, self._workers, self._replica)
-        self._frontends = [
-            Child("pushserve_server.processes.frontend_process", self._boot(f"frontend-{i}", port))
-            for i in range(settings.frontends)
+        transport = choose_transport(settings, settings.data_dir)
+        boot = Boot("deployer", self._replica, run_dir, port, settings, transport)
+        self._children = [
+            *(
+                _Child("frontend_process", replace(boot, name=f"frontend-{i}"), settings)
+                for i in range(settings.frontends)
+            ),
+            _Child("deployer_process", boot, settings),
         ]
-        self._deployer = Child(
-            "pushserve_server.processes.deployer_process", self._boot("deployer", port)
-        )
-
-    def _boot(self, role: str, port: int) -> Boot:
-        return Boot(role, self._replica, self._run_dir, port, self._settings, self._transport)
+        self._ended: deque[str] = deque(maxlen=1000)
+        self._registry_away = False
+        self._planned = threading.Event()
 
     def stop(self) -> None:
         """Ask the loop to end, at its next turn. Signal handlers call this: it takes no lock."""
         self._stopping = True
 
+    def hang_up(self) -> None:
+        """Say in the log that SIGHUP does nothing; likewise."""
+        self._hung_up = True
+
     def run(self) -> None:
         """Keep everything running until `stop`, then drain."""
+        duties = self._duties()
         with self._wakeups.listening("supervisor") as wakeup:
+            threads = self._threads(wakeup)
             self._changes.start()
+            for thread in threads:
+                thread.start()
             try:
                 while not self._stopping:
-                    self._step()
-                    wait(wakeup, _TICK)
+                    for duty in duties:
+                        duty.run(time.monotonic())
+                    time.sleep(_TICK)
             finally:
-                self._changes.stop()
-                self._drain()
+                self._drain(threads)
 
-    def _step(self) -> None:
-        now = time.monotonic()
-        for child in (*self._frontends, self._deployer):
-            code = child.tend(now)
-            if code is not None:
-                logger.warning("%s ended with code %d; starting it again", child.boot.name, code)
-                self._registry.frontend_stopped(child.boot.id)
-        self._tend_zygote(now)  # after the children: they start while it imports
-        if not self._zygote_ready:
+    def _duties(self) -> list[Duty]:
+        """Give what the main thread does at each turn: nothing that waits for others."""
+        return [
+            Duty("the files of this server", self._keep_files),
+            *(Duty(child.name, partial(self._tend, child)) for child in self._children),
+            # After the children: they start while it imports.
+            Duty("the zygote", lambda: self._zygote.tend(time.monotonic())),
+            Duty("signals", self._say_that_hangups_do_nothing),
+        ]
+
+    def _threads(self, wakeup: Listener) -> list[DutyThread]:
+        """Give what waits for the registry or for the zygote."""
+        return [
+            DutyThread(Duty("the plan of workers", self._plan), lambda: _wait_for(wakeup)),
+            DutyThread(Duty("the workers", self._run_workers), self._wait_for_plan),
+            DutyThread(
+                Duty("the registry's list of frontends", self._note_ended),
+                lambda: time.sleep(_TICK),
+            ),
+        ]
+
+    def _tend(self, child: _Child) -> None:
+        if child.tend(time.monotonic()):
+            self._ended.append(child.id)
+
+    def _note_ended(self) -> None:
+        while self._ended:
+            self._registry.frontend_stopped(self._ended[0])
+            self._ended.popleft()
+
+    def _plan(self) -> None:
+        if not self._zygote.ready:
             return  # whoever asked it for a worker now would wait for seconds
         try:
             self._planner.step()
-        except Exception:
-            logger.exception("the registry cannot be read; workers stay as they are")
-        self._workers.tend()
+        except Unavailable:
+            self._registry_away = True
+            raise
+        if self._registry_away:
+            self._registry_away = False
+            for child in self._children:  # none gets ready without it
+                child.start_soon()
+        self._planned.set()
 
-    def _tend_zygote(self, now: float) -> None:
-        """Have a zygote run. One that never came up ends the server: nothing could be built."""
-        process = self._zygote_process
-        if process is None:
-            self._zygote_process = start_zygote(self._run_dir)
-            self._zygote_since, self._zygote_ready = now, False
-        elif process.poll() is not None and self._had_zygote:
-            logger.warning("the zygote ended; starting it again")
-            end_zygote(process)
-            self._zygote_process, self._zygote_ready = None, False
-        elif not self._zygote_ready:
-            self._zygote_ready = is_ready(process)
-            self._had_zygote |= self._zygote_ready
-            if not self._zygote_ready and now - self._zygote_since > _ZYGOTE_PATIENCE:
-                raise Unavailable(f"the zygote was not ready within {_ZYGOTE_PATIENCE:g} s")
+    def _wait_for_plan(self) -> None:
+        self._planned.wait(_TICK)
+        self._planned.clear()
 
-    def _drain(self) -> None:
+    def _run_workers(self) -> None:
+        if self._zygote.ready:
+            self._workers.tend()
+
+    def _keep_files(self) -> None:
+        """Make again what somebody has removed."""
+        self._keep_folders()
+        self._lock.keep()
+        if not data_layout.address_file(self._settings).exists():
+            announce(self._settings, self._address, self._run_dir)
+
+    def _keep_folders(self) -> None:
+        for folder in (self._run_dir, data_layout.workers_dir(self._run_dir)):
+            keep_folder(folder)
+
+    def _say_that_hangups_do_nothing(self) -> None:
+        if self._hung_up:
+            self._hung_up = False
+            logger.warning("SIGHUP is ignored: settings are read at start alone")
+
+    def _drain(self, threads: Sequence[DutyThread]) -> None:
+        """Stop everything in order. What one step raises keeps no other from being done."""
         logger.info("stopping: calls in flight are finished first")
-        patience = self._settings.drain_timeout + _STOP_MARGIN
-        children = (*self._frontends, self._deployer)
-        for child in children:
-            if child.process is not None:
-                child.process.terminate()
-        for child in children:
-            child.stop(patience)
-        self._workers.close()
-        if self._zygote_process is not None:
-            end_zygote(self._zygote_process)
-        self._registry.stop_replica(self._replica)
+        deadline = time.monotonic() + self._settings.drain_timeout + _STOP_MARGIN
+        for child in self._children:
+            _try("stopping", child.ask_to_stop)
+        for child in self._children:
+            _try("stopping", partial(child.stop, deadline))
+        for thread in threads:
+            thread.stop()
+        _try("stopping the zygote", self._zygote.close)  # whoever waits for it is told
+        if all(thread.join(_STOP_MARGIN) for thread in threads):
+            _try("stopping the workers", self._workers.close)
+        _try("stopping", self._changes.stop)
+        leave = threading.Thread(
+            target=lambda: _try(
+                "leaving the registry", lambda: self._registry.stop_replica(self._replica)
+            ),
+            daemon=True,
+        )
+        leave.start()
+        leave.join(_STOP_MARGIN)  # a registry that hangs keeps nobody from stopping
+
+
+def _wait_for(wakeup: Listener) -> None:
+    wait(wakeup, _TICK)
+
+
+def _try(what: str, work: Callable[[], None]) -> None:
+    Duty(what, work).run(time.monotonic())
 
 
 def serve(settings: Settings) -> None:
@@ -182,90 +243,37 @@ def serve(settings: Settings) -> None:
         ConfigError: the data directory or the port is taken.
     """
     set_up_logging(settings, "supervisor")
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    _allow_many_files()
     check_rules(settings.sources)
     settings.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
-    with _lock(settings), _run_directory(settings) as run_dir, _reserve(settings.listen) as port:
+    with (
+        contextlib.closing(LockFile(data_layout.lock_file(settings))) as lock,
+        run_directory(settings) as run_dir,
+        reserve_port(settings.listen) as port,
+    ):
         registry = Registry.open(settings.database)
-        supervisor = Supervisor(settings, run_dir, registry, port)
+        supervisor = Supervisor(settings, run_dir, registry, port, lock)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: supervisor.stop())
-        host, _ = split_address(settings.listen)
-        _announce(settings, host, port, run_dir)
+        signal.signal(signal.SIGHUP, lambda *_: supervisor.hang_up())
+        announce(settings, _address(settings, port), run_dir)
+        logger.info("serving on %s", _address(settings, port))
         try:
             supervisor.run()
         finally:
             data_layout.address_file(settings).unlink(missing_ok=True)
-            registry.close()
+            _try("closing the registry", registry.close)
 
 
-def _announce(settings: Settings, host: str, port: int, run_dir: Path) -> None:
-    file = data_layout.address_file(settings)
-    temporary = file.with_suffix(".new")
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    data = {"pid": os.getpid(), "listen": address, "run_dir": str(run_dir)}
-    temporary.write_text(json.dumps(data))
-    temporary.rename(file)
-    logger.info("serving on %s", address)
+def _allow_many_files() -> None:
+    """Have every process open as many files as the system lets it: a worker takes four of ours."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft = _MOST_FILES if most == resource.RLIM_INFINITY else min(most, _MOST_FILES)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))
 
 
-@contextlib.contextmanager
-def _lock(settings: Settings) -> Iterator[None]:
-    with data_layout.lock_file(settings).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"another server runs on data_dir {settings.data_dir}; "
-                "stop it, or give this one a data_dir of its own"
-            ) from None
-        yield
-
-
-def _clean_up_after_killed(settings: Settings) -> None:
-    """Remove what a server that was killed on this data directory left in /tmp."""
-    file = data_layout.address_file(settings)
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        run_dir = Path(json.loads(file.read_text())["run_dir"])
-        if run_dir.parent == _RUN_ROOT and run_dir.name.startswith(_RUN_PREFIX):
-            shutil.rmtree(run_dir, ignore_errors=True)
-    file.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _run_directory(settings: Settings) -> Iterator[Path]:
-    """Make a directory with a short path: unix sockets allow about 100 characters."""
-    _clean_up_after_killed(settings)
-    path = Path(tempfile.mkdtemp(prefix=_RUN_PREFIX, dir=_RUN_ROOT))
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _reserve(listen: str) -> Iterator[int]:
-    """Hold the port, bound but not listening, for the frontends that share it.
-
-    A first try without SO_REUSEPORT tells whether anybody has it.
-    """
-    host, port = split_address(listen)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with contextlib.ExitStack() as stack:
-        if port:
-            with socket.socket(family) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                _bind(probe, host, port)
-        holder = stack.enter_context(socket.socket(family))
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        _bind(holder, host, port)
-        yield holder.getsockname()[1]
-
-
-def _bind(sock: socket.socket, host: str, port: int) -> None:
-    try:
-        sock.bind((host, port))
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {host}:{port}: {error.strerror}; "
-            "stop what uses the port, or set another one (PUSHSERVE_LISTEN, --listen)"
-        ) from None
+def _address(settings: Settings, port: int) -> str:
+    host, _ = split_address(settings.listen)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

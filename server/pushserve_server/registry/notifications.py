@@ -46,7 +46,7 @@ class ChangeListener:
         while not self._stopped.is_set():
             try:
                 self._listen()
-            except psycopg.Error:
+            except (psycopg.Error, OSError):
                 # The error's text may show the address; that it is down, others say as well.
                 logger.warning(
                     "other servers' changes are noticed by polling until the connection is back"

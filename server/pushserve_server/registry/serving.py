@@ -54,6 +54,17 @@ class ServingState:
                 found |= {row.id: version_from_row(row, names[row.model_id]) for row in rows}
         return found
 
+    def deployment_names(self, ids: Iterable[int]) -> dict[int, str]:
+        """Give the newest deployment of each of these versions, where there is one still."""
+        found: dict[int, str] = {}
+        with self._store.reading() as tables:
+            deployments = tables.deployments
+            query = deployments.select(deployments.version_id, deployments.name)
+            for some in chunked(ids, 500):
+                rows = query.where(deployments.version_id.in_(some)).order_by(deployments.id)
+                found |= dict(tuples(rows))
+        return found
+
     def digests(self, ids: Iterable[int]) -> dict[int, str]:
         """Give the digests of the bundles of these versions; those deleted are missing."""
         found: dict[int, str] = {}

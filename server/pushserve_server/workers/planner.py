@@ -49,6 +49,7 @@ class WorkerPlanner:
         self._footprints = Footprints()
         self._snapshot: Snapshot | None = None
         self._to_run: dict[int, Version] = {}
+        self._deployments: dict[int, str] = {}
         self._looked_for_idle = 0.0
 
     def step(self) -> None:
@@ -82,6 +83,8 @@ class WorkerPlanner:
         missing = (snapshot.to_load - self._to_run.keys()) | (snapshot.to_load & stale)
         versions = {**self._to_run, **self._registry.versions_by_id(missing)}
         self._to_run = {i: versions[i] for i in snapshot.to_load if i in versions}
+        self._deployments |= self._registry.deployment_names(missing)
+        self._deployments = {i: self._deployments[i] for i in self._deployments if i in versions}
         self._footprints.forget_others(snapshot.in_use)
         return True
 
@@ -118,7 +121,7 @@ class WorkerPlanner:
         fixed = self._snapshot.deploying if self._snapshot else frozenset()
         limit = self._settings.worker_memory
         planned = within(planned, fixed, taken, limit, self._footprints.size)
-        self._workers.carry_out(planned, self._to_run)
+        self._workers.carry_out(planned, self._to_run, self._deployments)
 
 
 def _is_worker(version: Version) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 from pushserve_server.api.transport.bounds import Bounds
@@ -31,9 +32,15 @@ class Transport(Protocol):
 
 
 def make_transport(
-    name: Literal["core", "aio"], listener: Listener, settings: Settings
+    name: Literal["core", "aio"],
+    listener: Listener,
+    settings: Settings,
+    beat: Callable[[], object] = lambda: None,
 ) -> Transport:
-    """Make a transport that hands its calls to `listener`. Nothing listens yet."""
+    """Make a transport that hands its calls to `listener`. Nothing listens yet.
+
+    `beat` is called several times a second by what takes the calls, as long as it goes on.
+    """
     bounds = Bounds(
         max_request=settings.max_request,
         memory=settings.slow_peer_memory,
@@ -44,8 +51,8 @@ def make_transport(
     if name == "aio":
         from pushserve_server.api.transport.aio_server import AioServer  # noqa: PLC0415
 
-        return AioServer(listener, options, bounds)
+        return AioServer(listener, options, bounds, beat)
     # The module that may not be importable with another grpcio.
     from pushserve_server.api.transport.core_server import CoreServer  # noqa: PLC0415
 
-    return CoreServer(listener, options, bounds)
+    return CoreServer(listener, options, bounds, beat)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, cast
@@ -27,21 +28,28 @@ from pushserve_server.domain.records import EngineName
 from pushserve_server.errors import BadInput, ModelFailed, Unavailable, Violation
 from pushserve_server.serve.codec.decoding import DecodedRequest
 from pushserve_server.serve.codec.output_selection import OutputSelection
+from pushserve_server.worker_notes import read_why
 
 logger = logging.getLogger(__name__)
 
 _RECONNECT: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds before each try to connect; the last one repeats."""
+_LOOK_FOR_NOTE: Final = 0.1
+"""How often it is looked whether there will be no worker, in seconds."""
 
 
 class WorkerEngine:
-    """Forwards requests as frames and hands each answer to its caller."""
+    """Forwards requests as frames and hands each answer to its caller.
+
+    `note` says why there is no worker, where it is known (`worker_notes`).
+    """
 
     name = EngineName.WORKER
     size = 0  # its model is in another process
 
-    def __init__(self, socket_path: Path) -> None:
+    def __init__(self, socket_path: Path, note: Path) -> None:
         self._path = socket_path
+        self._note = note
         self._connection: _Connection | None = None
         self._connected = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -55,7 +63,21 @@ class WorkerEngine:
         """Connect, and return when the worker has loaded its model."""
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep_connected())
-        await self._connected.wait()
+        await self._wait_for_worker()
+
+    async def _wait_for_worker(self) -> None:
+        """Wait until there is one.
+
+        Raises:
+            ModelFailed: none can load the model, for the reason given.
+        """
+        while not self._connected.is_set():
+            why = read_why(self._note)
+            if why:
+                raise ModelFailed(why, reason="LOAD_FAILED")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_FOR_NOTE):
+                    await self._connected.wait()
 
     def inline(self, request: DecodedRequest, selection: OutputSelection) -> None:
         """Say that every call has to wait for the worker."""
@@ -63,7 +85,7 @@ class WorkerEngine:
     async def predict(self, request: DecodedRequest, selection: OutputSelection) -> bytes:
         """Send the rows and wait for the outputs."""
         if not self._connected.is_set():
-            await self._connected.wait()
+            await self._wait_for_worker()
         connection = self._connection
         assert connection is not None  # noqa: S101 (set before the event is)
         return selection.one(await connection.call(request, selection.mask))

@@ -1,0 +1,1 @@
+"""Supervision: guards, back-off, heartbeats; starting again what ends or hangs."""
