@@ -15,7 +15,7 @@ from pushserve_sandbox.inspection.estimator import inspect_estimator
 from pushserve_sandbox.onnx_compiler.compile import Compiled, Refused, compile_estimator
 from pushserve_sandbox.onnx_compiler.proof.trial_rows import trial_rows
 from pushserve_sandbox.onnx_compiler.trees import xgboost_trees
-from pushserve_sandbox.onnx_compiler.trees.boosters import booster_trees
+from pushserve_sandbox.onnx_compiler.trees.booster_trees import booster_trees
 
 xgboost = pytest.importorskip("xgboost", reason="xgboost is an optional extra")
 lightgbm = pytest.importorskip("lightgbm", reason="lightgbm is an optional extra")

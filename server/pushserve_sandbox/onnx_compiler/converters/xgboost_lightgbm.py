@@ -7,7 +7,7 @@ from pushserve_sandbox.onnx_compiler.converters.registration import (
     classifier_types,
     register_converter,
 )
-from pushserve_sandbox.onnx_compiler.trees.boosters import LIGHTGBM, XGBOOST, imported_classes
+from pushserve_sandbox.onnx_compiler.trees.booster_trees import LIGHTGBM, XGBOOST, imported_classes
 
 
 def register() -> None:

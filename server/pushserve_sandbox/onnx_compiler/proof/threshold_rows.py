@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline
 
 from pushserve_sandbox.onnx_compiler.proof.column_samples import branch_columns
 from pushserve_sandbox.onnx_compiler.proof.inner_estimators import ways
-from pushserve_sandbox.onnx_compiler.trees.boosters import booster_trees
+from pushserve_sandbox.onnx_compiler.trees.booster_trees import booster_trees
 from pushserve_sandbox.onnx_compiler.trees.category_splits import trial_trees
 from pushserve_sandbox.onnx_compiler.trees.tree_arrays import (
     NotCompilable,
