@@ -336,7 +336,7 @@ def test_sigterm_lets_calls_in_flight_end(alone: Served, hub: GitHost):
     (worker,) = alone.pids("worker")
     call = hold_one(alone, "drained", worker)
     alone.process.send_signal(signal.SIGTERM)
-    until(lambda: "calls in flight may end" in alone.log.read_text())
+    until(lambda: "calls in flight are finished first" in alone.log.read_text())
     until(lambda: new_calls_are_refused(alone))
     assert not call.done()
     models.release(alone.data_dir, digest)
