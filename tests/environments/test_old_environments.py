@@ -33,7 +33,7 @@ RELEASES = {
         fast_paths={
             **dict.fromkeys(("forest", "tree", "boosted"), "tree by tree"),
             **dict.fromkeys(("scaled", "columns", "regressor"), "one product"),
-            "bayes": "one pass for all outputs",
+            **dict.fromkeys(("bayes", "texts"), "one pass for all outputs"),
         },
     ),
     "scikit-learn 1.0.2": Release(
@@ -46,11 +46,13 @@ RELEASES = {
         fast_paths={
             **dict.fromkeys(("forest", "tree"), "tree by tree"),
             **dict.fromkeys(("scaled", "columns", "regressor"), "one product"),
+            "texts": "one pass for all outputs",
         },
     ),
 }
 MODELS = (
-    *("forest", "tree", "scaled", "clusters", "boosted", "bayes", "regressor", "columns", "texts"),
+    *("forest", "tree", "scaled", "clusters", "boosted", "bayes", "regressor", "steps"),
+    *("columns", "texts"),
 )
 OF_THE_SERVER = (
     *("peewee", "grpc", "google.protobuf", "flask", "pydantic", "uvloop", "git", "psycopg"),

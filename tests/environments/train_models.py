@@ -22,7 +22,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
@@ -67,6 +67,7 @@ MODELS = {
     "boosted": HistGradientBoostingClassifier(max_iter=10, random_state=0).fit(X, names),
     "bayes": GaussianNB().fit(X, names),
     "regressor": make_pipeline(StandardScaler(), Ridge()).fit(X, sums),
+    "steps": Pipeline([("scale", StandardScaler()), ("last", "passthrough")]).fit(X),
     "columns": make_pipeline(columns, LogisticRegression()).fit(frame, names),
     "texts": make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(texts, names),
 }

@@ -50,7 +50,12 @@ def test_forms(data, expected):
         ({"inputs": []}, "not a list of rows"),
         ([{"input": [1]}, {"output": 2}], "example 2 has not the form"),
         ([{"input": [1], "output": 1, "expected": 1}], 'both "output" and "expected"'),
-        ("[" * 100_000, "not JSON"),
+        ("[" * 100_000, "nested 100,000 deep; at most 64"),
+        ("[" * 900 + "]" * 900, "nested 900 deep; at most 64"),
+        (f"[[{'9' * 5000}]]", "number of more digits than are read"),
+        ('[["\\ud800"]]', "half of a pair of surrogates"),
+        ("[" + "0," * 10_000_000 + "0]", "at most 10,000,000 are read"),
+        ("[0]" + " " * 32 * 1024**2, "larger than 32 MiB"),
     ],
 )
 def test_malformed_files_are_told_the_forms(folder, classifier, content, says):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 
 import joblib
@@ -33,7 +34,9 @@ def build_in_jail(zygote, folder, **changes):
             message = job.receive(DEADLINE)
             assert message is not None, "the build ended without an answer"
             if "blob" in message:
-                assert len(job.receive_bytes(message["size"], DEADLINE)) == message["size"]
+                file = io.BytesIO()
+                job.receive_into(file, message["size"], DEADLINE)
+                assert message["size"] == len(file.getvalue())
             if "ok" in message:
                 return message
 

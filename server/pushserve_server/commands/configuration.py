@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import tomllib
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
@@ -82,8 +81,11 @@ def _without_password(url: str) -> str:
     """Hide the password, and the query, which may hold one as well."""
     # Not by urlunsplit: it takes slashes away from sqlite:////path.
     base, mark, _ = url.partition("?")
-    shown = re.sub(r"(://[^/:@]*):.*@", rf"\1:{_HIDDEN}@", base)
-    return shown + (mark and f"?{_HIDDEN}")
+    scheme, separator, rest = base.partition("://")
+    given, at, host = rest.rpartition("@")
+    user, colon, _ = given.partition(":")
+    password, query = colon and f":{_HIDDEN}", mark and f"?{_HIDDEN}"
+    return f"{scheme}{separator}{user}{password}{at}{host}{query}"
 
 
 def _toml(value: Any) -> str:

@@ -88,7 +88,7 @@ def check_git() -> Check:
         )
     except (OSError, subprocess.SubprocessError):
         return Check("git", "cannot be run", "Install git 2.39 or newer and put it on the PATH.")
-    found = re.search(r"(\d+)\.(\d+)", done.stdout)
+    found = re.search(r"\b(\d+)\.(\d+)", done.stdout)
     if found is None or (int(found[1]), int(found[2])) < _OLDEST_GIT:
         return Check("git", done.stdout.strip(), "Install git 2.39 or newer.")
     return Check("git", done.stdout.strip())

@@ -69,7 +69,7 @@ class ModelRow(Model):
 class VersionRow(Model):
     """A version. `signature` and `report` are JSON.
 
-    `build_key` stands for all that its build was made of; empty where that is not known.
+    `build_key` is empty: it is for what a build was made of, and nothing writes it yet.
     """
 
     id = AutoField()
@@ -104,9 +104,8 @@ class DeploymentRow(Model):
 
     `leased_at`, `lease_until` and `retry_at` are by the registry's own clock (`clock.py`), and
     1970 while nobody has taken it. `moved_generation` is the generation by which the ref has
-    moved, 0 before. `automatic` says that no person asked for it; `failures` counts those of its
-    ref that failed one after the other because the remote could not be reached, and until
-    `retry_at` no automatic one follows it.
+    moved, 0 before. `automatic`, `failures` and `retry_at` are for pauses between the deployments
+    that no person asked for; nothing reads or writes them yet.
     """
 
     id = AutoField()
