@@ -8,7 +8,12 @@ import numpy as np
 
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve_client.errors import BadData
-from pushserve_client.value_messages import column_from_values, int_column
+from pushserve_client.value_messages import (
+    column_from_values,
+    int_column,
+    plain_rows,
+    tensor_from_lists,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,13 +30,13 @@ _RAW_TYPES: Final[dict[str, pb.DataType.ValueType]] = {
 
 
 def tensor_from_array(values: Any) -> pb.Tensor:
-    """Build a tensor of an array of shape [rows, features].
+    """Build a tensor of an array of shape [rows, features]; what is masked is NaN.
 
     Raises:
         BadData: it is not 2-D, or holds something else than numbers.
     """
     try:
-        array = np.asarray(values)
+        array = _as_array(values)
     except ValueError:
         raise BadData("the rows differ in length: every row needs all features") from None
     if array.ndim != 2:
@@ -39,65 +44,111 @@ def tensor_from_array(values: Any) -> pb.Tensor:
             f"an array is [rows, features]; this has shape {list(array.shape)}. "
             "For one row, wrap it: [row]"
         )
+    if array.dtype.kind == "O":
+        tensor = tensor_from_lists(plain_rows(array.tolist()))
+        if tensor is not None:
+            return tensor
     if array.dtype.kind not in "bfiu":
         raise BadData(
-            f"an array holds numbers; this has dtype {array.dtype}. For text and missing "
-            "values give a DataFrame, a dict of columns or a list of dicts"
+            f"an array holds numbers; this has dtype {array.dtype}. For text and times give a "
+            "DataFrame, a dict of columns or a list of dicts: a column of those has a name"
         )
-    if array.dtype.name not in _RAW_TYPES:
-        array = array.astype(np.float64)
+    array = _sent_array(array)
     little = array.astype(array.dtype.newbyteorder("<"), copy=False)
     return pb.Tensor(shape=array.shape, raw=little.tobytes(), dtype=_RAW_TYPES[array.dtype.name])
 
 
+def _as_array(values: Any) -> npt.NDArray[Any]:
+    """Give an array; a masked one stays one, also where the masks are those of single rows."""
+    if hasattr(values, "toarray"):  # SciPy's sparse matrices; zero is what they leave out
+        values = values.toarray()
+    if isinstance(values, (list, tuple)) and any(np.ma.isMaskedArray(row) for row in values):
+        return np.ma.array([np.ma.asarray(row) for row in values])
+    return values if np.ma.isMaskedArray(values) else np.asarray(values)
+
+
+def _sent_array(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Give it with a type that can be sent raw."""
+    if np.ma.is_masked(array):
+        return np.ma.filled(array.astype(np.float64), np.nan)
+    array = np.asarray(array)
+    if array.dtype.name == "uint64":
+        if array.size and array.max() > np.iinfo(np.int64).max:
+            raise BadData(f"the array holds {array.max()}, which is not a 64-bit integer")
+        return array.astype(np.int64)  # float64 would round what is beyond 2**53
+    return array if array.dtype.name in _RAW_TYPES else array.astype(np.float64)
+
+
 def table_from_frame(frame: pd.DataFrame) -> pb.Table:
-    """Build a table of a DataFrame; NaN, None and NA are nulls.
+    """Build a table of a pandas DataFrame; NaN, None and NA are nulls.
 
     Raises:
-        BadData: two columns share a name, or a column's type has no equal.
+        BadData: a column's type has no equal.
     """
     names = [str(name) for name in frame.columns]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise BadData(f"these columns are given twice: {', '.join(doubled)}")
     return pb.Table(
         columns=[column_from_series(name, frame.iloc[:, i]) for i, name in enumerate(names)]
     )
 
 
-def column_from_series(name: str, series: pd.Series[Any]) -> pb.Column:
-    """Build a column of a Series; NaN, None and NA are nulls.
+def column_from_series(name: str, series: Any) -> pb.Column:
+    """Build a column of a Series, an Index or a pandas array; NaN, None and NA are nulls.
 
     Raises:
         BadData: its type has no equal.
     """
-    if series.dtype.kind in "Mm":
-        raise BadData(
-            f"column {name!r} holds {series.dtype}; send a number or text, "
-            "for example column.dt.strftime('%Y-%m-%d')"
-        )
     if isinstance(series.dtype, np.dtype) and series.dtype.kind in "bfiu":
         return column_from_array(name, series.to_numpy())
-    nulls = series.isna().to_numpy()
-    values = series.to_numpy(dtype=object).tolist()
-    return column_from_values(name, [None if null else value for value, null in zip(values, nulls)])
+    nulls = np.asarray(series.isna())
+    if series.dtype.kind in "Mm":
+        return _no_times(name, series.dtype, nulls)
+    values = np.asarray(series.astype(object)).tolist()
+    return column_from_values(
+        name,
+        [None if null else value for value, null in zip(values, nulls.tolist())],
+        _kind_of_nulls(series.dtype),
+    )
+
+
+def _kind_of_nulls(dtype: Any) -> str:
+    """Name the kind of message for a column of a pandas type that holds nothing."""
+    if hasattr(dtype, "categories"):
+        return _kind_of_nulls(dtype.categories.dtype)
+    if getattr(dtype, "type", None) is str:
+        return "strings"
+    return {"b": "bools", "i": "ints", "u": "ints"}.get(dtype.kind, "doubles")
+
+
+def _no_times(name: str, dtype: Any, nulls: npt.NDArray[np.bool_]) -> pb.Column:
+    """Give a column of times that holds nothing; any other has no equal."""
+    if not nulls.all():
+        raise BadData(
+            f"column {name!r} holds {dtype}; send a number or text, "
+            "for example column.dt.strftime('%Y-%m-%d')"
+        )
+    return column_from_values(name, [None] * len(nulls))
 
 
 def column_from_array(name: str, array: npt.NDArray[Any]) -> pb.Column:
-    """Build a column of a 1-D array; NaN is null.
+    """Build a column of a 1-D array; NaN and what is masked are nulls.
 
     Raises:
         BadData: it is not 1-D, or its type has no equal.
     """
     if array.ndim != 1:
         raise BadData(f"column {name!r} has shape {list(array.shape)}; a column is 1-D")
-    if array.dtype.kind == "b":
-        return pb.Column(name=name, bools=pb.Bools(values=array.tolist()))
-    if array.dtype.kind in "iu":
-        return int_column(name, array.tolist())
-    if array.dtype.kind == "f":
-        nulls = np.flatnonzero(np.isnan(array))
+    kind = array.dtype.kind
+    if kind in "Mm":
+        return _no_times(name, array.dtype, np.isnat(array))
+    if kind not in "biuf":
+        return column_from_values(name, array.tolist(), "strings" if kind in "UT" else "doubles")
+    masked, plain = np.ma.getmaskarray(array), np.ma.getdata(array)
+    if kind == "f":
+        nulls = np.flatnonzero(np.isnan(plain) | masked)
         # An array goes in by upb's fast copy, a list by an item at a time.
-        doubles = pb.Doubles(values=array.astype(np.float64, copy=False))
+        doubles = pb.Doubles(values=plain.astype(np.float64, copy=False))
         return pb.Column(name=name, doubles=doubles, null_rows=nulls.tolist())
-    return column_from_values(name, array.tolist())
+    rows = np.flatnonzero(masked).tolist()
+    if kind == "b":
+        return pb.Column(name=name, bools=pb.Bools(values=plain.tolist()), null_rows=rows)
+    return int_column(name, np.where(masked, 0, plain).tolist(), rows)

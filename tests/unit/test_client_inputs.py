@@ -171,7 +171,7 @@ def test_a_frame_becomes_typed_columns_with_nulls():
 def test_a_frame_that_has_no_equal_is_refused(frame, message):
     """The column is named."""
     with pytest.raises(BadData, match=message):
-        table_from_frame(frame)
+        filled(frame)
 
 
 def test_columns_by_name():
@@ -193,10 +193,24 @@ def test_mixed_ints_and_floats_are_floats():
     assert [1.0, 2.5] == list(column_from_values("a", [1, 2.5]).doubles.values)
 
 
-def test_a_mixed_column_is_refused():
-    """True is not 1 here."""
-    with pytest.raises(BadData, match="'a' holds bool, int"):
-        column_from_values("a", [True, 1])
+@pytest.mark.parametrize("values", [[True, 1], [True, 0, None], [False, 2.5], [True, None, 0.5]])
+def test_truth_values_among_numbers_are_numbers(values):
+    """As NumPy and scikit-learn take them."""
+    numbers = [math.nan if value is None else value for value in values]
+    present = [value is not None for value in values]
+
+    column = column_from_values("a", values)
+    sent = np.array(getattr(column, column.WhichOneof("values")).values)
+
+    wanted = np.array(numbers, float)
+    assert wanted[present].tolist() == sent[present].tolist()
+    assert [i for i, there in enumerate(present) if not there] == list(column.null_rows)
+
+
+@pytest.mark.parametrize("values", [["a", 1], [True, "a"], [1.5, "a", None], [1, [2]], [{}, 1]])
+def test_a_mixed_column_is_refused(values):
+    with pytest.raises(BadData, match=r"'a' holds .*; a column is all text"):
+        column_from_values("a", values)
 
 
 def test_dicts_are_rows():
