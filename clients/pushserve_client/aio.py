@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,10 +14,18 @@ from pushserve.v1 import model_service_pb2 as pb
 from pushserve.v1 import model_service_pb2_grpc as stubs
 from pushserve_client import from_messages, requests
 from pushserve_client.channel import channel_options
+from pushserve_client.column_names import name_columns, needs_signature
 from pushserve_client.deployment_progress import Deadline, Reconnects, early_end, successor
-from pushserve_client.errors import CallError, DeploymentFailed, Unavailable, error_from_rpc
-from pushserve_client.health_check import health_check
+from pushserve_client.errors import (
+    CallError,
+    DeploymentFailed,
+    NotPicklable,
+    Unavailable,
+)
+from pushserve_client.health_check import health_check, health_request
 from pushserve_client.prediction import Prediction
+from pushserve_client.request_streams import AsyncRequestStream
+from pushserve_client.rpc_errors import documented_errors, ended
 from pushserve_client.types import (
     Deployment,
     DeploymentState,
@@ -57,7 +65,15 @@ class AsyncClient:
         )
         self._stub = stubs.ModelServiceStub(self._channel)
         self._health = health_check(self._channel)
-        self._timeout = timeout
+        self._timeout = requests.seconds(timeout)
+        self._is_closed = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse, in words: an event loop cannot be pickled."""
+        raise NotPicklable(
+            "an AsyncClient cannot be pickled, because it belongs to an event loop: make one in "
+            "each process"
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -70,8 +86,12 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
+    def _has_closed(self) -> bool:
+        return self._is_closed
+
     async def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""
+        self._is_closed = True
         await self._channel.close()
 
     async def register(
@@ -114,19 +134,16 @@ class AsyncClient:
                 await asyncio.sleep(reconnects.pause_after(error, deadline.left()))
 
     async def _watch_once(self, name: str, deadline: Deadline) -> AsyncIterator[Deployment]:
-        request = pb.WatchDeploymentRequest(name=name)
-        stream = self._stub.WatchDeployment(request, timeout=deadline.left())
-        ended = False
-        try:
+        request = requests.message_of(pb.WatchDeploymentRequest, name=name)
+        has_ended = False
+        with documented_errors(self._has_closed):
+            call = self._stub.WatchDeployment(request, timeout=deadline.left())
+        with documented_errors(self._has_closed), ended(call) as stream:
             async for message in stream:
                 deployment = from_messages.deployment_from_proto(message.deployment)
-                ended = deployment.state.is_final
+                has_ended = deployment.state.is_final
                 yield deployment
-        except grpc.RpcError as error:
-            raise error_from_rpc(error) from None
-        finally:
-            stream.cancel()
-        if not ended:
+        if not has_ended:
             raise early_end()
 
     async def wait(
@@ -154,7 +171,7 @@ class AsyncClient:
         self, prefix: str = "", *, source: str = "", page_size: int = 0
     ) -> AsyncIterator[Model]:
         """Yield the models, by name: those whose name starts with `prefix`, of `source`."""
-        request = pb.ListRequest(name_prefix=prefix, source=source, page_size=page_size)
+        request = requests.list_request(prefix=prefix, source=source, page_size=page_size)
         while True:
             page = await self._call(self._stub.List, request)
             for model in page.models:
@@ -197,7 +214,8 @@ class AsyncClient:
 
     async def get_deployment(self, name: str) -> Deployment:
         """Give a deployment with its events."""
-        reply = await self._call(self._stub.GetDeployment, pb.GetDeploymentRequest(name=name))
+        request = requests.message_of(pb.GetDeploymentRequest, name=name)
+        reply = await self._call(self._stub.GetDeployment, request)
         return from_messages.deployment_from_proto(reply.deployment)
 
     async def pin(
@@ -214,12 +232,12 @@ class AsyncClient:
 
     async def unpin(self, model: str, *, ref: str | None = None) -> Ref:
         """Let a ref follow Git again."""
-        request = pb.UnpinRequest(model=model, ref=ref or "")
+        request = requests.message_of(pb.UnpinRequest, model=model, ref=ref)
         return from_messages.ref_from_proto((await self._call(self._stub.Unpin, request)).ref)
 
     async def delete(self, model: str, *, ref: str | None = None) -> tuple[str, ...]:
         """Stop serving a model, or one ref of it; gives the refs that are no longer served."""
-        request = pb.DeleteRequest(model=model, ref=ref or "")
+        request = requests.message_of(pb.DeleteRequest, model=model, ref=ref)
         return tuple((await self._call(self._stub.Delete, request)).refs)
 
     async def predict(
@@ -233,21 +251,29 @@ class AsyncClient:
         outputs: Sequence[str] = (),
         timeout: float | None = None,
     ) -> Prediction:
-        """Run a model on rows: an array, a DataFrame, a dict of columns or a list of dicts.
+        """Run a model on rows: an array, a frame, a dict of columns or a list of dicts.
 
-        `outputs` names what to compute; nothing means the model's defaults.
+        `outputs` names what to compute; nothing means the model's defaults. Where inputs have
+        no names that the model may need (a list of texts), the model's signature is asked for.
         """
-        request = requests.predict_request(
-            model, inputs, ref=ref, version=version, commit=commit, outputs=outputs
-        )
+        target = {"ref": ref, "version": version, "commit": commit}
+        request = await self._predict_request(model, inputs, outputs, target)
         return from_messages.prediction_from_proto(
             await self._call(self._stub.Predict, request, timeout)
         )
 
+    async def _predict_request(
+        self, model: str, inputs: Any, outputs: Sequence[str], target: dict[str, Any]
+    ) -> pb.PredictRequest:
+        request = requests.predict_request(model, inputs, outputs=outputs, **target)
+        if needs_signature(request):
+            name_columns(request, (await self.get(model, **target)).version.signature)
+        return request
+
     async def predict_stream(
         self,
         model: str,
-        inputs: Iterable[Any],
+        inputs: Iterable[Any] | AsyncIterable[Any],
         *,
         ref: str | None = None,
         version: int | None = None,
@@ -257,26 +283,27 @@ class AsyncClient:
     ) -> AsyncIterator[Prediction | CallError]:
         """Run a model on many inputs over one call; answers come in their order.
 
-        Each of `inputs` is what `predict` takes. One that the server refuses gives the
-        `CallError` in place of its prediction, and the stream goes on. `timeout` bounds the
-        whole stream; None does not.
+        Each of `inputs`, an iterable of either kind, is what `predict` takes. One that the server
+        refuses gives the `CallError` in place of its prediction, and the stream goes on. One that
+        cannot be sent, and what `inputs` itself raises, is raised here after the answers to those
+        before it. `timeout` bounds the whole stream; None does not.
         """
-        sent = requests.predict_stream_requests(
-            model, inputs, ref=ref, version=version, commit=commit, outputs=outputs
-        )
-        replies = self._stub.PredictStream(sent, timeout=timeout)
-        try:
-            async for reply in replies:
-                yield from_messages.outcome_from_proto(reply)
-        except grpc.RpcError as error:
-            raise error_from_rpc(error) from None
-        finally:
-            replies.cancel()
+        target = {"ref": ref, "version": version, "commit": commit}
+
+        def make(one: Any) -> Awaitable[pb.PredictRequest]:
+            return self._predict_request(model, one, outputs, target)
+
+        with AsyncRequestStream(inputs, make) as sent, documented_errors(self._has_closed):
+            limit = requests.seconds(timeout)
+            with ended(self._stub.PredictStream(sent.requests(), timeout=limit)) as replies:
+                async for reply in replies:
+                    yield from_messages.outcome_from_proto(reply)
 
     async def is_serving(self, service: str = "", *, timeout: float = 2.0) -> bool:
         """Whether the server answers and says that it (or `service`) serves."""
+        request = health_request(service)
         try:
-            return bool(await self._call(self._health, service, timeout))
+            return bool(await self._call(self._health, request, timeout))
         except CallError:
             return False
 
@@ -286,7 +313,6 @@ class AsyncClient:
         request: Request,
         timeout: float | None = None,
     ) -> Response:
-        try:
-            return await method(request, timeout=self._timeout if timeout is None else timeout)
-        except grpc.RpcError as error:
-            raise error_from_rpc(error) from None
+        limit = self._timeout if timeout is None else requests.seconds(timeout)
+        with documented_errors(self._has_closed):
+            return await method(request, timeout=limit)

@@ -6,6 +6,8 @@ import ipaddress
 import json
 from typing import Any, Final
 
+from pushserve_client.errors import BadArgument
+
 SERVICE: Final = "pushserve.v1.ModelService"
 MAX_MESSAGE: Final = 64 * 1024**2
 """Largest message either way, in bytes."""
@@ -21,8 +23,30 @@ _IDEMPOTENT: Final = (
 )
 
 
+def _check_target(target: str) -> None:
+    """Insist that `target` is an address.
+
+    Raises:
+        BadArgument: it is a URL, or no text; the text says what to give.
+    """
+    if not isinstance(target, str) or not target:
+        raise BadArgument(f"target: expected text, host:port, got {target!r}")
+    scheme, separator, rest = target.partition("://")
+    if separator and scheme.lower() in ("http", "https", "grpc", "grpcs"):
+        address = rest.partition("/")[0]
+        raise BadArgument(
+            f"target: {target!r} is a URL, and gRPC takes an address: give {address!r}"
+            + ("" if ":" in address else " with its port")
+        )
+
+
 def channel_options(target: str, *, retry: bool) -> tuple[tuple[str, Any], ...]:
-    """Give grpc's channel options for `target` ("host:port")."""
+    """Give grpc's channel options for `target` ("host:port").
+
+    Raises:
+        BadArgument: it is no address.
+    """
+    _check_target(target)
     options: list[tuple[str, Any]] = [
         ("grpc.max_send_message_length", MAX_MESSAGE),
         ("grpc.max_receive_message_length", MAX_MESSAGE),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,10 +14,18 @@ from pushserve.v1 import model_service_pb2 as pb
 from pushserve.v1 import model_service_pb2_grpc as stubs
 from pushserve_client import from_messages, requests
 from pushserve_client.channel import channel_options
+from pushserve_client.column_names import name_columns, needs_signature
 from pushserve_client.deployment_progress import Deadline, Reconnects, early_end, successor
-from pushserve_client.errors import CallError, DeploymentFailed, Unavailable, error_from_rpc
-from pushserve_client.health_check import health_check
+from pushserve_client.errors import (
+    CallError,
+    DeploymentFailed,
+    NotPicklable,
+    Unavailable,
+)
+from pushserve_client.health_check import health_check, health_request
 from pushserve_client.prediction import Prediction
+from pushserve_client.request_streams import RequestStream
+from pushserve_client.rpc_errors import documented_errors, ended
 from pushserve_client.types import (
     Deployment,
     DeploymentState,
@@ -37,7 +46,8 @@ class Client:
 
     Threads may share it. `timeout` (seconds) bounds each call that names none; `retry`
     repeats, for about a second, calls that may be repeated and found the server
-    unavailable. Every method raises the errors of `pushserve_client.errors`.
+    unavailable. Every method raises the errors of `pushserve_client.errors`. A pickled client
+    connects anew where it is unpickled.
     """
 
     def __init__(
@@ -56,7 +66,23 @@ class Client:
         )
         self._stub = stubs.ModelServiceStub(self._channel)
         self._health = health_check(self._channel)
-        self._timeout = timeout
+        self._timeout = requests.seconds(timeout)
+        self._made_with: dict[str, Any] = {
+            "timeout": timeout,
+            "retry": retry,
+            "credentials": credentials,
+        }
+        self._target = target
+        self._is_closed = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what it was made with: the copy makes a connection of its own."""
+        if self._made_with["credentials"] is not None:
+            raise NotPicklable(
+                "a client with credentials cannot be pickled, because gRPC's cannot: make one in "
+                "each process"
+            )
+        return partial(type(self), self._target, **self._made_with), ()
 
     def __enter__(self) -> Self:
         return self
@@ -69,8 +95,12 @@ class Client:
     ) -> None:
         self.close()
 
+    def _has_closed(self) -> bool:
+        return self._is_closed
+
     def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""
+        self._is_closed = True
         self._channel.close()
 
     def register(
@@ -113,19 +143,16 @@ class Client:
                 time.sleep(reconnects.pause_after(error, deadline.left()))
 
     def _watch_once(self, name: str, deadline: Deadline) -> Iterator[Deployment]:
-        request = pb.WatchDeploymentRequest(name=name)
-        stream = self._stub.WatchDeployment(request, timeout=deadline.left())
-        ended = False
-        try:
+        request = requests.message_of(pb.WatchDeploymentRequest, name=name)
+        has_ended = False
+        with documented_errors(self._has_closed):
+            call = self._stub.WatchDeployment(request, timeout=deadline.left())
+        with documented_errors(self._has_closed), ended(call) as stream:
             for message in stream:
                 deployment = from_messages.deployment_from_proto(message.deployment)
-                ended = deployment.state.is_final
+                has_ended = deployment.state.is_final
                 yield deployment
-        except grpc.RpcError as error:
-            raise error_from_rpc(error) from None
-        finally:
-            stream.cancel()
-        if not ended:
+        if not has_ended:
             raise early_end()
 
     def wait(self, deployment: Deployment | str, *, timeout: float | None = None) -> Deployment:
@@ -149,7 +176,7 @@ class Client:
 
     def list(self, prefix: str = "", *, source: str = "", page_size: int = 0) -> Iterator[Model]:
         """Yield the models, by name: those whose name starts with `prefix`, of `source`."""
-        request = pb.ListRequest(name_prefix=prefix, source=source, page_size=page_size)
+        request = requests.list_request(prefix=prefix, source=source, page_size=page_size)
         while True:
             page = self._call(self._stub.List, request)
             yield from map(from_messages.model_from_proto, page.models)
@@ -190,7 +217,8 @@ class Client:
 
     def get_deployment(self, name: str) -> Deployment:
         """Give a deployment with its events."""
-        reply = self._call(self._stub.GetDeployment, pb.GetDeploymentRequest(name=name))
+        request = requests.message_of(pb.GetDeploymentRequest, name=name)
+        reply = self._call(self._stub.GetDeployment, request)
         return from_messages.deployment_from_proto(reply.deployment)
 
     def pin(
@@ -207,12 +235,12 @@ class Client:
 
     def unpin(self, model: str, *, ref: str | None = None) -> Ref:
         """Let a ref follow Git again."""
-        request = pb.UnpinRequest(model=model, ref=ref or "")
+        request = requests.message_of(pb.UnpinRequest, model=model, ref=ref)
         return from_messages.ref_from_proto(self._call(self._stub.Unpin, request).ref)
 
     def delete(self, model: str, *, ref: str | None = None) -> tuple[str, ...]:
         """Stop serving a model, or one ref of it; gives the refs that are no longer served."""
-        request = pb.DeleteRequest(model=model, ref=ref or "")
+        request = requests.message_of(pb.DeleteRequest, model=model, ref=ref)
         return tuple(self._call(self._stub.Delete, request).refs)
 
     def predict(
@@ -226,14 +254,22 @@ class Client:
         outputs: Sequence[str] = (),
         timeout: float | None = None,
     ) -> Prediction:
-        """Run a model on rows: an array, a DataFrame, a dict of columns or a list of dicts.
+        """Run a model on rows: an array, a frame, a dict of columns or a list of dicts.
 
-        `outputs` names what to compute; nothing means the model's defaults.
+        `outputs` names what to compute; nothing means the model's defaults. Where inputs have
+        no names that the model may need (a list of texts), the model's signature is asked for.
         """
-        request = requests.predict_request(
-            model, inputs, ref=ref, version=version, commit=commit, outputs=outputs
-        )
+        target = {"ref": ref, "version": version, "commit": commit}
+        request = self._predict_request(model, inputs, outputs, target)
         return from_messages.prediction_from_proto(self._call(self._stub.Predict, request, timeout))
+
+    def _predict_request(
+        self, model: str, inputs: Any, outputs: Sequence[str], target: dict[str, Any]
+    ) -> pb.PredictRequest:
+        request = requests.predict_request(model, inputs, outputs=outputs, **target)
+        if needs_signature(request):
+            name_columns(request, self.get(model, **target).version.signature)
+        return request
 
     def predict_stream(
         self,
@@ -249,25 +285,27 @@ class Client:
         """Run a model on many inputs over one call; answers come in their order.
 
         Each of `inputs` is what `predict` takes. One that the server refuses gives the
-        `CallError` in place of its prediction, and the stream goes on. `inputs` is read
-        on another thread, ahead of the answers. `timeout` bounds the whole stream; None does not.
+        `CallError` in place of its prediction, and the stream goes on. One that cannot be sent,
+        and what `inputs` itself raises, is raised here after the answers to those before it.
+        `inputs` is read on another thread, ahead of the answers. `timeout` bounds the whole
+        stream; None does not.
         """
-        sent = requests.predict_stream_requests(
-            model, inputs, ref=ref, version=version, commit=commit, outputs=outputs
-        )
-        replies = self._stub.PredictStream(sent, timeout=timeout)
-        try:
-            for reply in replies:
-                yield from_messages.outcome_from_proto(reply)
-        except grpc.RpcError as error:
-            raise error_from_rpc(error) from None
-        finally:
-            replies.cancel()
+        target = {"ref": ref, "version": version, "commit": commit}
+
+        def make(one: Any) -> pb.PredictRequest:
+            return self._predict_request(model, one, outputs, target)
+
+        with RequestStream(inputs, make) as sent, documented_errors(self._has_closed):
+            limit = requests.seconds(timeout)
+            with ended(self._stub.PredictStream(sent.requests(), timeout=limit)) as replies:
+                for reply in replies:
+                    yield from_messages.outcome_from_proto(reply)
 
     def is_serving(self, service: str = "", *, timeout: float = 2.0) -> bool:
         """Whether the server answers and says that it (or `service`) serves."""
+        request = health_request(service)
         try:
-            return bool(self._call(self._health, service, timeout))
+            return bool(self._call(self._health, request, timeout))
         except CallError:
             return False
 
@@ -277,7 +315,6 @@ class Client:
         request: Request,
         timeout: float | None = None,
     ) -> Response:
-        try:
-            return method(request, timeout=self._timeout if timeout is None else timeout)
-        except grpc.RpcError as error:
-            raise error_from_rpc(error) from None
+        limit = self._timeout if timeout is None else requests.seconds(timeout)
+        with documented_errors(self._has_closed):
+            return method(request, timeout=limit)

@@ -8,6 +8,7 @@ from typing import Final
 import grpc
 
 from pushserve_client.errors import Details, Unavailable
+from pushserve_client.requests import seconds
 from pushserve_client.types import Deployment, DeploymentState
 
 _FIRST_PAUSE: Final = 0.2
@@ -17,10 +18,15 @@ _TRIES: Final = 8
 
 
 class Deadline:
-    """The time left of `timeout` seconds from now; None is for ever."""
+    """The time left of `timeout` seconds from now; None is for ever.
+
+    Raises:
+        BadArgument: `timeout` is no number of seconds.
+    """
 
     def __init__(self, timeout: float | None) -> None:
-        self._end = None if timeout is None else time.monotonic() + timeout
+        limit = seconds(timeout)
+        self._end = None if limit is None else time.monotonic() + limit
 
     def left(self) -> float | None:
         """Seconds that are left, 0.0 at the least."""

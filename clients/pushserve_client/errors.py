@@ -2,6 +2,9 @@
 
     ClientError
     +-- BadData                the input cannot be sent; nothing was
+    +-- BadArgument            an argument is wrong; nothing was sent (a ValueError, too)
+    +-- ClientClosed           the client was closed before the call
+    +-- NotPicklable           this client cannot be sent to another process (a TypeError, too)
     +-- DeploymentFailed       a deployment that was waited for has failed
     +-- CallError              the server (or the way to it) answered with an error
         +-- InvalidArgument        the request is malformed; `violations` name fields and columns
@@ -16,11 +19,14 @@
         +-- Unimplemented          this server does not know the call
         +-- ServerFault            a fault of the server itself (any other code)
 
-Each `CallError` holds what the server sent in `grpc-status-details-bin`.
+Each `CallError` holds what the server sent in `grpc-status-details-bin`. All can be pickled, with
+their fields and their `__cause__`: what fails in a process of a pool arrives as it was raised.
 """
 
 from __future__ import annotations
 
+import copy
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -38,9 +44,54 @@ _DETAILS_KEY: Final = "grpc-status-details-bin"
 class ClientError(Exception):
     """Base of all."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle with fields and cause: `Exception`'s own way calls `__init__` with the text."""
+        return _restore, (type(self), self.args, self.__dict__, _picklable(self.__cause__))
+
+
+def _restore(
+    kind: type[ClientError],
+    args: tuple[Any, ...],
+    fields: dict[str, Any],
+    cause: BaseException | None,
+) -> ClientError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    error.__cause__ = cause
+    return error
+
+
+def _picklable(cause: BaseException | None) -> BaseException | None:
+    """Give the cause, or one with its text where it holds what cannot be pickled (a lock)."""
+    kind = type(cause)
+    try:
+        # By the steps of pickle: taken apart, put together again.
+        copied = copy.deepcopy(cause)
+    except Exception:  # noqa: BLE001 -- whatever a caller's own exception does then
+        copied = None
+    is_known = getattr(sys.modules.get(kind.__module__), kind.__qualname__, None) is kind
+    if cause is None or (copied is not None and is_known):
+        return cause
+    return RuntimeError(f"{kind.__name__}: {cause}")
+
 
 class BadData(ClientError):
     """The input cannot be sent to a model; the text names the column and the right form."""
+
+
+class BadArgument(ClientError, ValueError):
+    """An argument of the call is wrong; the text names it."""
+
+
+class ClientClosed(ClientError):
+    """The client was closed before the call; make a new one."""
+
+    def __init__(self) -> None:
+        super().__init__("this client is closed; make a new one")
+
+
+class NotPicklable(ClientError, TypeError):
+    """The client cannot be sent to another process; the text says what to do instead."""
 
 
 class DeploymentFailed(ClientError):

@@ -5,20 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from pushserve_client.known_messages import known_message
+from pushserve_client.requests import message_of
 
 _PATH = "/grpc.health.v1.Health/Check"
+_REQUEST = "grpc.health.v1.HealthCheckRequest"
 
 
 def health_check(channel: Any) -> Any:
-    """Make the method: a service's name in ("" is the server), whether it serves out."""
-    return channel.unary_unary(_PATH, request_serializer=_request, response_deserializer=_serves)
+    """Make the method: a request in, whether what it names serves out."""
+    return channel.unary_unary(
+        _PATH,
+        request_serializer=known_message(_REQUEST).SerializeToString,
+        response_deserializer=_serves,
+    )
 
 
-def _request(service: str) -> bytes:
-    data: bytes = known_message("grpc.health.v1.HealthCheckRequest")(
-        service=service
-    ).SerializeToString()
-    return data
+def health_request(service: str) -> Any:
+    """Build the request for a service's health; "" is the server's.
+
+    Raises:
+        BadArgument: it is no text.
+    """
+    return message_of(known_message(_REQUEST), service=service)
 
 
 def _serves(data: bytes) -> bool:
