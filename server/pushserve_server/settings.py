@@ -109,6 +109,8 @@ class Settings:
     """For loading and checking one model in the sandbox, in seconds."""
     sandbox_memory: Size = 4 * 1024**3
     """Address space that a build or a worker may grow by, in bytes."""
+    deploy_concurrency: Annotated[int, Ge(1), Le(64)] = 2
+    """Models that are built at a time; eight times as many repositories are fetched from."""
     load_timeout: Seconds = 60.0
     """For every frontend to load a version that passed its gate, in seconds."""
     lease: Seconds = 15.0

@@ -6,19 +6,39 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
 from pushserve_runtime.signature import Signature
 from pushserve_server.build.bundles import Bundles
-from pushserve_server.domain.records import EngineName
+from pushserve_server.domain.records import EngineName, Trust
 from pushserve_server.domain.states import DeploymentState as S
 from pushserve_server.errors import NotFound, SourceRefused
 from pushserve_server.processes.boot import Boot, start
+from pushserve_server.registry.tables import EPOCH
 from pushserve_server.sandbox_client import SandboxClient
+from pushserve_server.settings import SourceRule
 from pushserve_server.supervision.heartbeat import Heartbeats
 from tests.fixtures.deploying import MAIN, calling, iris_model
+from tests.fixtures.git_server import serve_git
+
+
+@contextmanager
+def failing_fetches(git_host):
+    """Answer what asks for refs, and nothing else."""
+    git_host.status, git_host.failing = 503, b"command=fetch"
+    try:
+        yield
+    finally:
+        git_host.status, git_host.failing = 0, b""
+
+
+def forget_pauses(registry):
+    """Let the time come at which a ref that is left alone is looked at again."""
+    with registry._store.writing() as tables:
+        tables.deployments.update(retry_at=EPOCH).execute()
 
 
 @pytest.fixture
@@ -235,8 +255,56 @@ def test_a_remote_that_stays_down_ends_the_try_and_the_next_look_makes_another(y
     with yard.deployer(fetch_timeout=1):
         assert "REMOTE_UNREACHABLE" == yard.ended(deployment).failure.reason
         git_host.status = 0
+        assert 0 == yard.reconciler().reconcile()
+        forget_pauses(yard.registry)
         assert 1 == yard.reconciler().reconcile()
         assert S.READY is yard.ended(yard.register()).state
+
+
+def test_a_look_at_a_remote_that_failed_makes_no_deployment_each_time(yard, git_host):
+    """`ls-remote` is answered, and fetching is not: there was one more deployment a minute."""
+    deployment = yard.push({"model.pkl": iris_model()})
+    with failing_fetches(git_host), yard.deployer(fetch_timeout=1):
+        assert "REMOTE_UNREACHABLE" == yard.ended(deployment).failure.reason
+        assert 0 == yard.reconciler().reconcile()
+        again = yard.register()
+        assert again.name != deployment.name
+        assert "REMOTE_UNREACHABLE" == yard.ended(again).failure.reason
+    assert 2 == yard.registry.get_deployment(again.name).failures
+
+
+def test_slow_repositories_do_not_make_a_push_wait(yard, git_host):
+    """They hang in the middle of asking, as many as they are; the good one goes by them."""
+    with serve_git(git_host.root / "slow") as slow_host:
+        slow = [slow_host.create(f"slow{n}") for n in range(6)]
+        for repo in slow:
+            repo.force({"model.pkl": iris_model()})
+        sources = (*yard.settings.sources, SourceRule(f"{slow_host.address}/*", Trust.CODE))
+        yard.settings = replace(yard.settings, sources=sources)
+        hanging = [yard.register(source=repo.url) for repo in slow]
+        with slow_host.hold() as held, yard.deployer(fetch_timeout=50):
+            for _ in hanging:
+                held.arrived()
+            yard.live({"model.pkl": iris_model()})
+            states = {yard.registry.get_deployment(d.name).state for d in hanging}
+            assert {S.FETCHING} == states
+        assert 1 == yard.served()
+
+
+def test_at_most_so_many_models_are_built_at_a_time(yard, git_host):
+    """Those that wait for it say so; and a build that was cancelled gives its slot back."""
+    endless = git_host.create("endless")
+    endless.force({"model.pkl": calling("while True: pass")})
+    with yard.deployer(build_timeout=600, deploy_concurrency=1):
+        building = yard.register(source=endless.url)
+        yard.until_state(building, S.BUILDING)
+        waiting = yard.push({"model.pkl": iris_model()})
+        yard.until(waiting, lambda d: "other builds" in d.message, "waits")
+        assert S.CHECKING is yard.registry.get_deployment(waiting.name).state
+        endless.force({"README": "no model"})
+        yard.register(source=endless.url)
+        assert S.READY is yard.ended(waiting).state
+        assert S.SUPERSEDED is yard.ended(building).state
 
 
 def test_a_source_that_is_taken_off_the_list_is_not_fetched(yard, git_host):

@@ -15,7 +15,7 @@ from pushserve_server.deploy.decide import (
     pause_before,
 )
 from pushserve_server.deploy.naming import choose_name, slug
-from pushserve_server.deploy.reconciler import Register, registrations
+from pushserve_server.deploy.reconciler import Register, SilentSources, registrations
 from pushserve_server.deploy.register_target import Target, clean_target
 from pushserve_server.errors import BadInput, DeploymentFailed
 
@@ -182,3 +182,18 @@ def test_a_target_that_is_wrong_names_the_field(changes, field):
         target(**changes)
     assert [field] == [violation.field for violation in caught.value.violations]
     assert caught.value.violations[0].description
+
+
+def test_a_source_that_does_not_answer_is_left_out_for_longer_and_longer():
+    sources, looked, last = SilentSources(60), [], -60
+    for now in range(0, 7200, 60):
+        if sources.is_due("slow", now):
+            looked.append(now - last)
+            last = now
+            sources.failed("slow", now)
+        assert sources.is_due("good", now)
+    assert [60, 60, 120, 240, 480, 900] == looked[:6]
+    assert {900} == set(looked[5:])
+    sources.answered("slow")
+    assert sources.is_due("slow", 7200)
+    assert 60 == sources.failed("slow", 7200)

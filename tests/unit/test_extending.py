@@ -156,6 +156,7 @@ RECORDS = {
             superseded_by="d-2",
             attempt=1,
             moved_generation=7,
+            failures=0,
             created_at=NOW,
             updated_at=NOW,
             events=(EVENT,),

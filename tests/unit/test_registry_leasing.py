@@ -7,24 +7,126 @@ import pytest
 from pushserve_server.domain.records import Failure
 from pushserve_server.domain.states import TRANSITIONS, DeploymentState
 from pushserve_server.registry import LeaseLost, Superseded
-from tests.fixtures.registry import MAIN, at, in_processes, lease_all, sha, token
+from tests.fixtures.registry import MAIN, SOURCE, at, in_processes, lease_all, sha, token
 
 A, B = sha("a"), sha("b")
 S = DeploymentState
 
 
 def test_the_oldest_is_taken_first_and_once(steps):
-    made = [steps.register(A, f"refs/heads/b{n}").name for n in range(2)]
+    made = [steps.register(A, source=f"{SOURCE}{n}").name for n in range(2)]
     taken = [steps.lease(f"owner {n}") for n in range(3)]
     assert [*made, None] == [one and one.name for one in taken]
     assert 1 == taken[0].attempt
 
 
 def test_each_of_many_is_taken_once_by_many_processes(steps, registry_url):
-    made = {steps.register(A, f"refs/heads/b{n}").id for n in range(60)}
+    made = {steps.register(A, source=f"{SOURCE}{n}").id for n in range(60)}
     taken = list(itertools.chain(*in_processes(8, lease_all, registry_url)))
     assert 60 == len(taken)
     assert made == set(taken)
+
+
+def test_of_one_source_one_is_at_work_until_its_version_is_on_disk(steps):
+    """Else one repository with many folders, or one that hangs, takes every slot."""
+    first, second = (steps.register(A, f"refs/heads/b{n}") for n in range(2))
+    other = steps.register(A, source=f"{SOURCE}/other")
+    taken = steps.take()
+    assert (first.id, other.id, None) == (taken.id, steps.lease().id, steps.lease())
+    steps.build(taken)
+    assert second.id == steps.lease().id
+
+
+def test_one_of_a_source_whose_deployer_is_gone_holds_up_no_other(steps):
+    dead, alive = (steps.register(A, f"refs/heads/b{n}") for n in range(2))
+    steps.take("dead")
+    steps.at(14)
+    assert None is steps.lease("me")
+    steps.at(15)
+    assert dead.id == steps.lease("me").id
+    assert None is steps.lease("me")
+    steps.at(30)
+    assert {dead.id, alive.id} >= {steps.lease("me").id}
+
+
+def test_a_ref_that_has_moved_is_taken_whatever_its_source_does(steps):
+    moved = steps.loading(A)
+    steps.registry.activate(token(moved))
+    steps.register(B, "refs/heads/next")
+    assert steps.at(5).renew(token(moved), 0)
+    assert moved.id == steps.lease().id
+
+
+def fail_for_the_remote(steps, taken, pause=60):
+    failure = Failure("REMOTE_UNREACHABLE", S.FETCHING, "silent", "wait")
+    return steps.registry.fail(token(taken), failure, retry_pause=pause)
+
+
+def test_a_ref_whose_remote_fails_is_left_alone_for_longer_and_longer(steps):
+    """Each look of the reconciler's made another deployment, which held a slot for minutes."""
+    made, last = [], -60
+    for second in range(0, 7200, 60):
+        registry = steps.at(second)
+        _, new = registry.register(
+            source=SOURCE, path="", ref=MAIN, commit=A, model="", retry=False,
+            default_branch="main", automatic=True,
+        )  # fmt: skip
+        if new:
+            made.append(second - last)
+            last = second
+            fail_for_the_remote(steps, steps.take())
+    assert [60, 60, 120, 240, 480] == made[:5]
+    assert {900} == set(made[5:])
+    assert 6 < len(made)
+
+
+def left_alone(steps, **changes):
+    fields = {"source": SOURCE, "path": "", "ref": MAIN, "commit": A, "model": "", "retry": False,
+              "default_branch": "main", "automatic": True}  # fmt: skip
+    return not steps.registry.register(**(fields | changes))[1]
+
+
+def test_a_person_a_push_and_other_refs_are_not_kept_waiting(steps):
+    steps.register(A)
+    failed = fail_for_the_remote(steps, steps.take())
+    assert ("", 1) == (failed.commit, failed.failures)
+    assert left_alone(steps)
+    assert left_alone(steps, commit=B)
+    assert not left_alone(steps, ref="refs/heads/next")
+    assert not left_alone(steps, path="folder")
+    assert not left_alone(steps, source=f"{SOURCE}/other")
+    assert steps.register_told(A)[1]
+
+
+def test_what_went_live_or_failed_by_itself_begins_again(steps):
+    steps.register(A)
+    fail_for_the_remote(steps, steps.take())
+    steps.live(A)
+    steps.register(B)
+    assert 1 == fail_for_the_remote(steps, steps.take()).failures
+    steps.register(B)
+    own = Failure("ARTIFACT_MISSING", S.FETCHING, "none", "add one")
+    failed = steps.registry.fail(token(steps.take()), own)
+    assert (B, 0) == (failed.commit, failed.failures)
+    assert left_alone(steps, commit=B)  # it has failed; what its remote has now is another
+    assert not left_alone(steps, commit=A)
+
+
+def test_a_clock_that_was_put_back_leaves_nothing_alone_for_days(steps):
+    steps.register(A)
+    fail_for_the_remote(steps, steps.take())
+    steps.at(-86_400)
+    assert not left_alone(steps)
+
+
+def test_those_whose_remote_has_failed_come_after_the_others(steps):
+    steps.register(A)
+    fail_for_the_remote(steps, steps.take())
+    again = steps.register(A)
+    fresh = steps.register(A, source=f"{SOURCE}/other")
+    assert fresh.id == steps.lease().id
+    assert None is steps.registry.lease("me", 15, failed_before=False)
+    assert (again.id, 1) == ((taken := steps.lease()).id, taken.failures)
 
 
 def test_a_held_lease_is_not_taken_and_a_silent_one_is(steps):

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pushserve_server.domain.pauses import growing_pause
+
 FRONTEND_TTL: Final = 5.0
 """A frontend without a heartbeat for this long is taken for dead, in seconds."""
 _FIRST_PAUSE: Final = 0.5
@@ -87,4 +89,4 @@ def behind(live: Sequence[tuple[str, int]], generation: int) -> tuple[str, ...]:
 
 def pause_before(attempt: int) -> float:
     """Seconds to wait before the attempt after number `attempt` (from 1): doubled, bounded."""
-    return float(min(_FIRST_PAUSE * 2 ** min(attempt - 1, 16), _LONGEST_PAUSE))
+    return growing_pause(attempt, _FIRST_PAUSE, _LONGEST_PAUSE)

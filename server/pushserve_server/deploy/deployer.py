@@ -1,4 +1,4 @@
-"""Deployer: takes deployments by lease and works on a few of them at a time."""
+"""Deployer: takes deployments by lease and works on several of them at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pushserve_server.deploy.builder import Builder
 from pushserve_server.deploy.bundle_repair import Restorer
 from pushserve_server.deploy.lease import DeployContext, Lease
 from pushserve_server.deploy.pipeline import run
-from pushserve_server.registry import Registry
+from pushserve_server.registry import LeaseToken, Registry
 from pushserve_server.sandbox_client import SandboxClient
 from pushserve_server.settings import Settings
 from pushserve_server.wakeups import Wakeups, wait
@@ -25,6 +25,9 @@ _POLL: Final = 0.25
 _AFTER_TROUBLE: Final = 1.0
 _STOP_PATIENCE: Final = 10.0
 _LOOK_FOR_LOST_BUNDLES: Final = 30.0
+_REMOTES_PER_BUILD: Final = 8
+"""Deployments under way for each that may build; one waits on its disk for a slot to build."""
+_MOST_THREADS: Final = 256
 
 
 @dataclass(slots=True)
@@ -35,7 +38,11 @@ class _Active:
 
 
 class Deployer:
-    """Works on at most `concurrency` deployments at a time, each on a thread of its own.
+    """Works on several deployments at a time, each on a thread of its own.
+
+    `settings.deploy_concurrency` of them build. Many more may wait for their remotes, which costs
+    next to nothing, but only half as many where those have failed lately: so slow repositories
+    do not make others wait. Those that wait for frontends count for neither.
 
     `owner` is its name in leases: no other process, and no earlier one, has the same. `beat` is
     called at every turn of its loop.
@@ -49,12 +56,11 @@ class Deployer:
         wakeups: Wakeups,
         owner: str,
         *,
-        concurrency: int = 2,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         builder = Builder(settings, zygote)
-        self._context = DeployContext(settings, registry, builder, wakeups, owner)
-        self._concurrency = concurrency
+        slots = threading.BoundedSemaphore(settings.deploy_concurrency)
+        self._context = DeployContext(settings, registry, builder, wakeups, owner, slots)
         self._beat = beat
         self._active: list[_Active] = []
         self._stopped = threading.Event()
@@ -97,15 +103,24 @@ class Deployer:
     def _turn(self) -> None:
         """Look after the deployments at work, and take new ones."""
         self._active = [active for active in self._active if active.thread.is_alive()]
+        held = self._context.registry.held([active.lease.token for active in self._active])
         for active in self._active:
-            self._look_after(active)
-        while len(self._active) < self._concurrency and self._take():
+            self._look_after(active, held)
+        while self._take():
             pass
         self._look_for_lost_bundles()
 
     def _take(self) -> bool:
+        """Take one more, if there is one and a slot for it."""
         context = self._context
-        taken = context.registry.lease(context.owner, context.settings.lease)
+        working = [active.lease for active in self._active if not active.lease.rolls_out]
+        most = _REMOTES_PER_BUILD * context.settings.deploy_concurrency
+        if len(working) >= most or len(self._active) >= _MOST_THREADS:
+            return False
+        failing = sum(1 for lease in working if lease.row.failures)
+        taken = context.registry.lease(
+            context.owner, context.settings.lease, failed_before=failing < most // 2
+        )
         if taken is None:
             return False
         token, deployment = taken
@@ -115,10 +130,10 @@ class Deployer:
         thread.start()
         return True
 
-    def _look_after(self, active: _Active) -> None:
+    def _look_after(self, active: _Active, held: set[LeaseToken]) -> None:
         """Renew the lease in time; stop work on a row that is no longer ours or open."""
         context = self._context
-        if not context.registry.holds(active.lease.token):
+        if active.lease.token not in held:
             active.lease.cancel()
         elif time.monotonic() - active.renewed > context.settings.lease / 3:
             active.renewed = time.monotonic()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pushserve_server.build.build_job import Interrupted
 from pushserve_server.deploy.builder import Builder
@@ -23,16 +24,30 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_LOOK: Final = 0.1
+_TRIED_AGAIN: Final = (
+    "It is tried again by itself, after pauses that grow to 15 minutes; register it again to try "
+    "at once."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class DeployContext:
-    """What every run of one deployer works with. `owner` is the deployer's name in leases."""
+    """What every run of one deployer works with.
+
+    `owner` is the deployer's name in leases. Who builds holds one of `build_slots`.
+    """
 
     settings: Settings
     registry: Registry
     builder: Builder
     wakeups: Wakeups
     owner: str
+    build_slots: threading.Semaphore
+
+
+class RemoteSilent(DeploymentFailed):
+    """The remote did not answer for so long that the deployment ends; nothing is wrong with it."""
 
 
 class Lease:
@@ -46,6 +61,8 @@ class Lease:
         self.token = token
         self.row = deployment
         self.cancelled = threading.Event()
+        self.rolls_out = deployment.state is DeploymentState.ACTIVATING
+        """Whether its version is on disk, and nothing but the frontends is waited for."""
         self._woken = threading.Event()
 
     @property
@@ -97,6 +114,24 @@ class Lease:
         self.row = self.context.registry.retire(self.token)
         self.context.wakeups.wake()
 
+    @contextmanager
+    def build_slot(self) -> Iterator[None]:
+        """Hold one of the slots of those who build.
+
+        Raises:
+            Interrupted: it was cancelled while it waited for one.
+        """
+        slots = self.context.build_slots
+        if not slots.acquire(blocking=False):
+            self.note("waiting for other builds to end")
+            while not slots.acquire(timeout=_LOOK):
+                if self.cancelled.is_set():
+                    raise Interrupted
+        try:
+            yield
+        finally:
+            slots.release()
+
     def note(self, message: str) -> None:
         """Write down progress, without a new state."""
         self.context.registry.note(self.token, message)
@@ -106,13 +141,15 @@ class Lease:
         registry = self.context.registry
         step = registry.get_deployment(self.row.name).state
         failure = Failure(error.reason, step, error.message, error.fix)
-        registry.fail(self.token, failure)
+        silent = isinstance(error, RemoteSilent)
+        pause = self.context.settings.reconcile_interval if silent else None
+        registry.fail(self.token, failure, retry_pause=pause)
 
     def persist(self, ask: Callable[[], T]) -> T:
         """Ask the remote until it answers, with growing pauses, for `fetch_timeout` seconds.
 
         Raises:
-            DeploymentFailed: REMOTE_UNREACHABLE (or another reason of Unavailable).
+            RemoteSilent: REMOTE_UNREACHABLE (or another reason of Unavailable).
             Interrupted: it was cancelled.
         """
         deadline = time.monotonic() + self.context.settings.fetch_timeout
@@ -124,12 +161,7 @@ class Lease:
                 attempt += 1
                 pause = pause_before(attempt)
                 if time.monotonic() + pause > deadline:
-                    self._forget_commit()
-                    raise DeploymentFailed(
-                        error.code_reason,
-                        error.message,
-                        "It is tried again once the repository's host answers.",
-                    ) from None
+                    raise RemoteSilent(error.code_reason, error.message, _TRIED_AGAIN) from None
                 message = f"{error.message}; trying again in {pause:g} s"
                 self.advance(DeploymentState.FETCHING, message)
             if self.cancelled.wait(pause):
@@ -159,8 +191,3 @@ class Lease:
                 self.note(message)
             if self.cancelled.wait(pause):
                 raise Interrupted
-
-    def _forget_commit(self) -> None:
-        # So the reconciler, and a redelivered event, see a difference and start a new try.
-        if self.row.ref:
-            self.advance(DeploymentState.FETCHING, "giving up for now", commit="")

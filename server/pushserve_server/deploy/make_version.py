@@ -109,11 +109,12 @@ def _build(lease: Lease, commit: str) -> Version:
             source=row.source,
         )
         what = model_files.format if model_files.predict_py else model_files.artifact
-        lease.advance(DeploymentState.BUILDING, f"trying {what} in the sandbox", model=name)
-        log_as = {"model": name, "commit": commit[:12], "deployment": row.name}
-        result = lease.outlast(
-            lambda: builder.build(files, model_files, lease.cancelled, lease.note, log_as)
-        )
+        with lease.build_slot():
+            lease.advance(DeploymentState.BUILDING, f"trying {what} in the sandbox", model=name)
+            log_as = {"model": name, "commit": commit[:12], "deployment": row.name}
+            result = lease.outlast(
+                lambda: builder.build(files, model_files, lease.cancelled, lease.note, log_as)
+            )
     known = registry.find_built(name, commit)
     if known is not None:
         registry.replace_bundle(known.id, result.digest, result.report)

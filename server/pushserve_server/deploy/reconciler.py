@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
+from pushserve_server.domain.pauses import LONGEST_RETRY, growing_pause
 from pushserve_server.domain.records import Tracked
 from pushserve_server.errors import DeploymentFailed, PushserveError
 from pushserve_server.registry import Registry
@@ -26,7 +28,8 @@ from pushserve_server.wakeups import Wakeups
 logger = logging.getLogger(__name__)
 
 _ASK_TIMEOUT: Final = 30.0
-_AT_A_TIME: Final = 4
+_AT_A_TIME: Final = 16
+"""Sources; each takes a thread and git, which mostly wait."""
 _STOP_PATIENCE: Final = 10.0
 
 
@@ -47,13 +50,43 @@ def registrations(seen: Mapping[str, str], remote: Mapping[str, str]) -> tuple[R
     )
 
 
+class SilentSources:
+    """Sources that could not be looked at, and when each is due again; times are in seconds."""
+
+    def __init__(self, first_pause: float) -> None:
+        self._first = first_pause
+        self._failures: dict[str, int] = {}
+        self._due: dict[str, float] = {}
+
+    def is_due(self, source: str, now: float) -> bool:
+        """Say whether the source may be looked at."""
+        return now >= self._due.get(source, now)
+
+    def failed(self, source: str, now: float) -> float:
+        """Note that it could not be looked at; give how long it is left alone."""
+        failures = self._failures[source] = self._failures.get(source, 0) + 1
+        pause = growing_pause(failures, self._first, max(self._first, LONGEST_RETRY))
+        self._due[source] = now + pause
+        return pause
+
+    def answered(self, source: str) -> None:
+        """Forget what was."""
+        self._failures.pop(source, None)
+        self._due.pop(source, None)
+
+
 class Reconciler:
-    """Looks at every source's refs at start and then every `settings.reconcile_interval`."""
+    """Looks at every source's refs at start and then every `settings.reconcile_interval`.
+
+    One that does not answer is left out for longer and longer, so that others are looked at in
+    time however many there are of these.
+    """
 
     def __init__(self, settings: Settings, registry: Registry, wakeups: Wakeups) -> None:
         self._settings = settings
         self._registry = registry
         self._wakeups = wakeups
+        self._silent = SilentSources(settings.reconcile_interval)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="reconciler", daemon=True)
 
@@ -67,10 +100,11 @@ class Reconciler:
         self._thread.join(_STOP_PATIENCE)
 
     def reconcile(self) -> int:
-        """Look at every source once; give how many deployments that made."""
+        """Look at every source that is due once; give how many deployments that made."""
         sources: dict[str, list[Tracked]] = defaultdict(list)
         for tracked in self._registry.tracked():
-            sources[tracked.source].append(tracked)
+            if self._silent.is_due(tracked.source, time.monotonic()):
+                sources[tracked.source].append(tracked)
         with ThreadPoolExecutor(_AT_A_TIME, "reconciler") as pool:
             made = sum(pool.map(self._look_at, sources, sources.values()))
         if made:
@@ -92,11 +126,14 @@ class Reconciler:
         try:
             find_rule(source, self._settings.sources)
             remote = list_refs(source, timeout=_ASK_TIMEOUT, cancelled=self._stopped)
+            self._silent.answered(source)
             return sum(self._register(folder, remote) for folder in folders)
         except Cancelled:
             return 0
         except (PushserveError, DeploymentFailed) as error:
-            logger.warning("%s was not reconciled: %s", source, error)
+            pause = self._silent.failed(source, time.monotonic())
+            text = "%s was not reconciled: %s; it is looked at again in %g s"
+            logger.warning(text, source, error, pause)
             return 0
         except Exception:
             logger.exception("%s was not reconciled", source)
@@ -113,6 +150,7 @@ class Reconciler:
                 model="",
                 retry=False,
                 default_branch=remote.head or "",
+                automatic=True,
             )
             made += created
         return made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -10,16 +9,17 @@ from typing import Final
 from pushserve_runtime.build_error import listed
 from pushserve_runtime.closest_name import did_you_mean
 from pushserve_server.deploy.register_target import Target, clean_target
+from pushserve_server.deploy.remote_asks import RemoteAsks
 from pushserve_server.domain.records import Deployment, Model
 from pushserve_server.domain.ref_names import full_branch, full_names, short_name
 from pushserve_server.errors import DeploymentFailed, NotFound, Unavailable
 from pushserve_server.registry import Registry
 from pushserve_server.settings import Settings
-from pushserve_server.source.remote import RemoteRefs, list_refs, resolve
+from pushserve_server.source.remote import RemoteRefs, resolve
 from pushserve_server.source.rules import find_rule
 
-_PATIENCE: Final = 4.0
-"""For asking the remote while a caller waits, in seconds (GitHub gives a webhook 10)."""
+_ASKS: Final = RemoteAsks()
+"""Of this process: what it bounds are the processes that this one starts."""
 _SHOWN: Final = 10
 _PAGE: Final = 200
 
@@ -43,6 +43,7 @@ def register(
     path: str = "",
     model: str = "",
     retry: bool = False,
+    asks: RemoteAsks = _ASKS,
 ) -> tuple[Deployment, bool]:
     """Give the deployment of a ref or commit, and whether this call made it.
 
@@ -63,7 +64,7 @@ def register(
     target = clean_target(source=source, ref=ref, commit=commit, path=path, model=model)
     find_rule(target.source, settings.sources)
     target = replace(target, source=_known_spelling(registry, target.source))
-    remote = _ask(target)
+    remote = _ask(asks, target)
     targets = [replace(target, path=folder) for folder in _folders(registry, target)]
     resolved = [found for each in targets if (found := _resolve(registry, each, remote))]
     if not resolved:
@@ -108,12 +109,10 @@ def _folders(registry: Registry, target: Target) -> list[str]:
     return sorted(model.path for model in _models(registry, target.source)) or [""]
 
 
-def _ask(target: Target) -> RemoteRefs | None:
+def _ask(asks: RemoteAsks, target: Target) -> RemoteRefs | None:
     """Give the remote's refs, None where it is silent."""
     try:
-        return list_refs(target.source, timeout=_PATIENCE, cancelled=threading.Event())
-    except Unavailable:
-        return None
+        return asks.refs(target.source)
     except DeploymentFailed as error:
         raise NotFound("source", target.source, f"{error.message} {error.fix}") from None
 

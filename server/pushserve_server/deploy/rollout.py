@@ -26,6 +26,7 @@ def go_live(lease: Lease, version: Version) -> None:
         DeploymentFailed: LOAD_FAILED or LOAD_TIMEOUT, and the ref is where it was.
         Unavailable: as `confirm`.
     """
+    lease.rolls_out = True
     timeout = lease.context.settings.load_timeout
     missing = _wait(lease, lambda: _not_loaded(lease, version), timeout)
     if missing:
@@ -42,6 +43,7 @@ def confirm(lease: Lease, patience: float = _LOOK_AGAIN) -> None:
         Unavailable: some do not within `patience` seconds. The ref has moved, so nothing else
             can be told yet: the deployment stays ACTIVATING, and is to be taken up again.
     """
+    lease.rolls_out = True
     registry = lease.context.registry
     # Rows of before 0.2 do not have it.
     generation = lease.row.moved_generation or registry.generation()

@@ -106,7 +106,8 @@ class Deployment:
     `model` is what was asked for, or the name once it is known (else ""). `ref` is the
     full name, or "" for a bare commit. `commit` is "" while unknown, and where the ref
     is gone. `attempt` counts how often a deployer has taken it. `moved_generation` is the
-    registry's generation by which its ref has moved, 0 before.
+    registry's generation by which its ref has moved, 0 before. `failures` counts how often in a
+    row the remote has failed for its ref, itself not counted before it ends so.
     """
 
     id: int
@@ -123,6 +124,7 @@ class Deployment:
     superseded_by: str | None
     attempt: int
     moved_generation: int
+    failures: int
     created_at: datetime
     updated_at: datetime
     events: tuple[Event, ...] = field(default=())

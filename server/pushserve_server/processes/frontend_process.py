@@ -136,7 +136,7 @@ async def run(boot: Boot) -> None:
     registry = Registry.open(settings.database)
     beating = asyncio.create_task(_show_turns(heartbeats.loop("event loop")))
     wakeups = Wakeups(boot.run_dir)
-    store = AsyncRegistry(registry, wakeups, boot.id)
+    store = AsyncRegistry(registry, wakeups, boot.id, remote_threads=settings.max_control_calls)
     pool = ThreadPoolExecutor(os.cpu_count() or 1, "onnx")
     model_table = _make_model_table(boot, store, pool)
     health = make_health()

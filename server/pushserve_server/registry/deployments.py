@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import secrets
+from datetime import timedelta
 from typing import Any
 
+from pushserve_server.domain.pauses import LONGEST_RETRY
 from pushserve_server.domain.records import Deployment
 from pushserve_server.domain.ref_names import full_branch, full_names
 from pushserve_server.domain.states import DeploymentState
@@ -13,6 +15,7 @@ from pushserve_server.errors import AlreadyExists, NotFound, NotPossibleNow
 from pushserve_server.registry.database import RegistryDatabase
 from pushserve_server.registry.history import supersede_older
 from pushserve_server.registry.lookups import model_of_folder
+from pushserve_server.registry.pruning import prune
 from pushserve_server.registry.request_texts import check_text
 from pushserve_server.registry.row_records import deployment_from_row
 from pushserve_server.registry.tables import DeploymentRow, Tables
@@ -33,6 +36,7 @@ class Deployments:
         model: str,
         retry: bool,
         default_branch: str,
+        automatic: bool = False,
     ) -> tuple[Deployment, bool]:
         """Put a deployment on disk, unless the newest of its ref already does the same.
 
@@ -46,6 +50,8 @@ class Deployments:
             model: The name asked for, or "".
             retry: Make a new one where the newest has failed.
             default_branch: The remote's default branch, or "" where it is not known.
+            automatic: No push and no person asked for it: while the ref is left alone because
+                its remote has failed, none is made.
 
         Returns:
             The deployment, and whether this call made it.
@@ -58,12 +64,32 @@ class Deployments:
             self._remember_source(source, full_branch(default_branch))
             name = _checked_name(tables, source, path, model)
             newest = _newest(tables, source, path, ref, commit)
-            if newest is not None and _does_the_same(tables, newest, commit, model, retry):
+            if newest is not None and (
+                _does_the_same(tables, newest, commit, model, retry)
+                or (automatic and self._is_left_alone(newest))
+            ):
                 return deployment_from_row(newest), False
-            row = self._insert(source=source, path=path, ref=ref, commit=commit, model=name)
+            row = self._insert(
+                source=source,
+                path=path,
+                ref=ref,
+                commit=commit,
+                model=name,
+                automatic=automatic,
+                failures=_failures_before(newest),
+            )
             if ref:
                 supersede_older(self._store, row)
+            prune(tables, row)
             return deployment_from_row(row), True
+
+    def _is_left_alone(self, newest: DeploymentRow) -> bool:
+        """Say whether the remote failed for it a short time ago.
+
+        A time that is further away than any pause was set before the clock was put back.
+        """
+        pause = newest.retry_at - self._store.now()
+        return timedelta(0) < pause <= timedelta(seconds=LONGEST_RETRY)
 
     def _insert(self, **fields: Any) -> DeploymentRow:
         tables, now = self._store.tables, self._store.shown_now()
@@ -186,6 +212,13 @@ def _does_the_same(
         # Which commit has failed is not known where there is none.
         return bool(commit) and not retry
     return not state.is_final
+
+
+def _failures_before(newest: DeploymentRow | None) -> int:
+    """Count in how many deployments of the ref, up to now, the remote has failed."""
+    if newest is None or newest.state == DeploymentState.READY:
+        return 0
+    return newest.failures
 
 
 def _is_served(tables: Tables, deployment: DeploymentRow) -> bool:

@@ -14,6 +14,8 @@ OPEN: Final = tuple(state for state in DeploymentState if not state.is_final)
 """States that something follows."""
 NOT_MOVED: Final = tuple(state for state in OPEN if state is not DeploymentState.ACTIVATING)
 """States before the ref has moved."""
+BEFORE_LOADING: Final = tuple(state for state in NOT_MOVED if state is not DeploymentState.LOADING)
+"""States in which a deployer has to do with the remote and the sandbox."""
 
 
 def change(
@@ -49,8 +51,10 @@ def change(
         store.tell()
 
 
-def change_to_failed(store: RegistryDatabase, row: DeploymentRow, failure: Failure) -> None:
-    """End the deployment with its failure."""
+def change_to_failed(
+    store: RegistryDatabase, row: DeploymentRow, failure: Failure, **fields: Any
+) -> None:
+    """End the deployment with its failure; set other columns."""
     change(
         store,
         row,
@@ -60,6 +64,7 @@ def change_to_failed(store: RegistryDatabase, row: DeploymentRow, failure: Failu
         failure_step=failure.step.value,
         failure_message=failure.message,
         failure_fix=failure.fix,
+        **fields,
     )
 
 

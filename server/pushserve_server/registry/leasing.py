@@ -7,20 +7,22 @@ owner, however late it wakes up.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from peewee import ModelSelect
 
+from pushserve_server.domain.pauses import LONGEST_RETRY, growing_pause
 from pushserve_server.domain.records import Deployment, Failure
 from pushserve_server.domain.states import DeploymentState
 from pushserve_server.registry.database import RegistryDatabase
-from pushserve_server.registry.history import OPEN, change, change_to_failed
+from pushserve_server.registry.history import BEFORE_LOADING, OPEN, change, change_to_failed
 from pushserve_server.registry.lookups import built_row
 from pushserve_server.registry.redating import is_dated_later, redate
 from pushserve_server.registry.row_records import deployment_from_row
-from pushserve_server.registry.tables import DeploymentRow, Tables
+from pushserve_server.registry.tables import DeploymentRow, Tables, tuples
 
 
 class LeaseLost(Exception):
@@ -45,21 +47,29 @@ class Leases:
 
     _store: RegistryDatabase
 
-    def lease(self, owner: str, seconds: float) -> tuple[LeaseToken, Deployment] | None:
-        """Take the oldest deployment that nobody works on; None where there is none.
+    def lease(
+        self, owner: str, seconds: float, *, failed_before: bool = True
+    ) -> tuple[LeaseToken, Deployment] | None:
+        """Take a deployment that nobody works on; None where there is none.
 
-        One that was taken before starts again from QUEUED, except in ACTIVATING: its ref
-        has moved, and only the frontends are still to be waited for.
+        Of one source there is one at work at a time until its version is on disk, so that none
+        takes every slot. The oldest goes first, but after those whose remote has not failed
+        lately; without `failed_before`, only these are taken. One that was taken before starts
+        again from QUEUED, except in ACTIVATING: its ref has moved, and only the frontends are
+        still to be waited for.
         """
         with self._store.reading() as tables:
             # A look that takes no lock, as most find nothing.
             now = self._store.now()
-            if not (_takeable(tables, now).exists() or is_dated_later(tables, now)):
+            found = _takeable(tables, now, failed_before=failed_before)
+            if not (found.exists() or is_dated_later(tables, now)):
                 return None
-        with self._store.claiming() as tables:
+        # Others that take one of the same source meanwhile would lock another row.
+        with self._store.writing() as tables:
             now = self._store.now()
             redate(tables, now)
-            row = self._store.locked(_takeable(tables, now).limit(1), skip=True).first()
+            found = _takeable(tables, now, failed_before=failed_before)
+            row = self._store.locked(found.limit(1), skip=True).first()
             if row is None:
                 return None
             state = DeploymentState(row.state)
@@ -83,11 +93,14 @@ class Leases:
             )
             return changed == 1
 
-    def holds(self, token: LeaseToken) -> bool:
-        """Say whether this attempt is the one at work on a deployment that has not ended."""
+    def held(self, tokens: Collection[LeaseToken]) -> set[LeaseToken]:
+        """Give those that are the newest attempt at a deployment that has not ended."""
         with self._store.reading() as tables:
             deployments = tables.deployments
-            return bool(deployments.select().where(_is_held_by(tables, token)).exists())
+            query = deployments.select(deployments.id, deployments.owner, deployments.attempt)
+            wanted = [token.deployment_id for token in tokens]
+            rows = query.where(deployments.id.in_(wanted), deployments.state.in_(OPEN))
+            return {LeaseToken(*fields) for fields in tuples(rows)}.intersection(tokens)
 
     def advance(
         self,
@@ -138,8 +151,14 @@ class Leases:
             row = owned(self._store, token)
             change(self._store, row, DeploymentState(row.state), message)
 
-    def fail(self, token: LeaseToken, failure: Failure) -> Deployment:
+    def fail(
+        self, token: LeaseToken, failure: Failure, *, retry_pause: float | None = None
+    ) -> Deployment:
         """End the deployment; its ref stays where it is.
+
+        Where the remote has failed and not the commit, `retry_pause` is how long the ref is left
+        alone for at least, in seconds; it doubles with each such failure in a row. The commit
+        is forgotten then, so that whoever compares it with the remote's sees a difference.
 
         Raises:
             LeaseLost, Superseded: as `advance`.
@@ -149,8 +168,16 @@ class Leases:
             row = owned(self._store, token)
             if row.state == DeploymentState.ACTIVATING:
                 raise ValueError(f"{row.name} has moved its ref: it has not failed")
-            change_to_failed(self._store, row, failure)
+            fields: dict[str, Any] = {"failures": 0}
+            if row.ref and retry_pause is not None:
+                fields = self._retry(row.failures + 1, retry_pause)
+            change_to_failed(self._store, row, failure, **fields)
             return deployment_from_row(row)
+
+    def _retry(self, failures: int, first: float) -> dict[str, Any]:
+        pause = timedelta(seconds=growing_pause(failures, first, LONGEST_RETRY))
+        forgotten = {"commit": "", "version_id": 0, "version": 0}
+        return {**forgotten, "failures": failures, "retry_at": self._store.now() + pause}
 
 
 def owned(store: RegistryDatabase, token: LeaseToken) -> DeploymentRow:
@@ -181,10 +208,17 @@ def _is_held_by(tables: Tables, token: LeaseToken) -> Any:
     )
 
 
-def _takeable(tables: Tables, now: datetime) -> ModelSelect[DeploymentRow]:
-    deployments = tables.deployments
-    return (
-        deployments.select()
-        .where(deployments.state.in_(OPEN), deployments.lease_until <= now)
-        .order_by(deployments.id)
+def _takeable(tables: Tables, now: datetime, *, failed_before: bool) -> ModelSelect[DeploymentRow]:
+    deployments, others = tables.deployments, tables.deployments.alias()
+    busy = others.select(others.source).where(
+        others.state.in_(BEFORE_LOADING), others.lease_until > now
     )
+    moved = deployments.state == DeploymentState.ACTIVATING
+    query = deployments.select().where(
+        deployments.state.in_(OPEN),
+        deployments.lease_until <= now,
+        moved | deployments.source.not_in(busy),
+    )
+    if not failed_before:
+        query = query.where(moved | (deployments.failures == 0))
+    return query.order_by(deployments.failures > 0, deployments.id)

@@ -48,6 +48,7 @@ def deployment_from_row(row: DeploymentRow, events: Iterable[EventRow] = ()) -> 
         superseded_by=row.superseded_by or None,
         attempt=row.attempt,
         moved_generation=row.moved_generation,
+        failures=row.failures,
         created_at=row.created_at,
         updated_at=row.updated_at,
         events=tuple(event_from_row(event) for event in events),

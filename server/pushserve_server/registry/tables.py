@@ -104,8 +104,9 @@ class DeploymentRow(Model):
 
     `leased_at`, `lease_until` and `retry_at` are by the registry's own clock (`clock.py`), and
     1970 while nobody has taken it. `moved_generation` is the generation by which the ref has
-    moved, 0 before. `automatic`, `failures` and `retry_at` are for pauses between the deployments
-    that no person asked for; nothing reads or writes them yet.
+    moved, 0 before. `automatic` says that no person or push asked for it, but the reconciler.
+    `failures` counts in how many deployments in a row the remote has failed; before `retry_at`
+    no automatic one follows.
     """
 
     id = AutoField()

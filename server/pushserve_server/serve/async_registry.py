@@ -24,7 +24,12 @@ class AsyncRegistry:
     """Runs registry calls on threads, so that the event loop never waits for the disk."""
 
     def __init__(
-        self, registry: Registry, wakeups: Wakeups, frontend: str, threads: int = 4
+        self,
+        registry: Registry,
+        wakeups: Wakeups,
+        frontend: str,
+        threads: int = 4,
+        remote_threads: int = 64,
     ) -> None:
         self._registry = registry
         self._wakeups = wakeups
@@ -33,7 +38,7 @@ class AsyncRegistry:
         self._callers = ThreadPoolExecutor(threads, "registry")
         self._serving = ThreadPoolExecutor(2, "serving")
         self._heartbeats = ThreadPoolExecutor(1, "heartbeat")
-        self._remotes = ThreadPoolExecutor(8, "remote")
+        self._remotes = ThreadPoolExecutor(remote_threads, "remote")
         self._watches = DeploymentWatches(self._deployment)
         self._loads: dict[int, str | None] = {}
         self._loads_lock = threading.Lock()
@@ -50,7 +55,8 @@ class AsyncRegistry:
     async def ask_remote(self, call: Callable[[Registry], T]) -> T:
         """Like `change`, for a call that asks a Git remote first and may take seconds.
 
-        It has threads of its own, so that a slow remote does not hold up the registry.
+        It has threads of its own, so that a slow remote does not hold up the registry: one for
+        each call that may come, so that it does not hold up calls for other remotes either.
         """
         return await self._waking(self._remotes, call)
 
