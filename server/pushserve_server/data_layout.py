@@ -27,6 +27,6 @@ def zygote_socket(run_dir: Path) -> Path:
     return run_dir / "zygote.sock"
 
 
-def worker_socket(run_dir: Path, version_id: int) -> Path:
-    """Where the worker of a version listens."""
-    return run_dir / "workers" / f"{version_id}.sock"
+def worker_folder(run_dir: Path, version_id: int) -> Path:
+    """Where the workers of a version listen (see `worker_sockets`)."""
+    return run_dir / "workers" / str(version_id)

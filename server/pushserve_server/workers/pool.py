@@ -6,22 +6,29 @@ wait, while a worker starts or starts again.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import shutil
 import socket
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from pushserve_runtime.job_policy import nice_of
 from pushserve_server.build.bundles import Bundle, BundleBroken, Bundles
-from pushserve_server.data_layout import worker_socket
+from pushserve_server.data_layout import worker_folder
 from pushserve_server.domain.records import EngineName, Version
 from pushserve_server.errors import Unavailable
 from pushserve_server.sandbox_client import Job, JobPolicy, SandboxClient
 from pushserve_server.settings import Settings
+from pushserve_server.worker_sockets import socket_name
 from pushserve_server.workers.backoff import Backoff
+from pushserve_server.workers.processor_share import ProcessorShare
+from pushserve_server.workers.worker_process import Patience, WorkerProcess
 
 logger = logging.getLogger(__name__)
 
@@ -49,19 +56,16 @@ def slot_changes(
 
 @dataclass(slots=True)
 class _Slot:
-    """One version's listening socket and the processes that accept on it."""
+    """One version's workers; none until its bundle has said how many there are to be."""
 
     version: Version
-    listener: socket.socket
-    jobs: list[Job] = field(default_factory=list)
-    size: int = 1
-    started_at: float = 0.0
+    processes: list[WorkerProcess] = field(default_factory=list)
     lacks_bundle: bool = False
     backoff: Backoff = field(default_factory=Backoff)
 
 
 class Workers:
-    """Runs the workers that the plan asks for, and starts again what ends."""
+    """Runs the workers that the plan asks for, and starts again what ends or hangs."""
 
     def __init__(
         self, settings: Settings, run_dir: Path, zygote: SandboxClient, bundles: Bundles
@@ -70,6 +74,8 @@ class Workers:
         self._run_dir = run_dir
         self._zygote = zygote
         self._bundles = bundles
+        self._patience = Patience(settings.build_timeout, settings.predict_timeout)
+        self._share = ProcessorShare()
         self._slots: dict[int, _Slot] = {}
         (run_dir / "workers").mkdir(mode=0o700, exist_ok=True)
 
@@ -81,7 +87,10 @@ class Workers:
     @property
     def pids(self) -> dict[int, list[int]]:
         """The processes that run for each version."""
-        return {i: [job.pid for job in slot.jobs] for i, slot in self._slots.items()}
+        return {
+            i: [one.pid for one in slot.processes if one.pid is not None]
+            for i, slot in self._slots.items()
+        }
 
     @property
     def without_bundle(self) -> set[int]:
@@ -93,64 +102,79 @@ class Workers:
         for version_id in changes.close:
             self._close(self._slots.pop(version_id))
         for version_id in changes.open:
-            version = versions[version_id]
-            listener = _listen(worker_socket(self._run_dir, version_id))
-            self._slots[version_id] = _Slot(version, listener)
+            self._slots[version_id] = _Slot(versions[version_id])
         for version_id, slot in self._slots.items():
             slot.version = versions.get(version_id, slot.version)
         if changes.open:
             self.tend()
 
     def tend(self) -> None:
-        """Note which workers have ended, and start those whose wait is over."""
+        """Look after every process once, and start those whose wait is over."""
         now = time.monotonic()
         for slot in self._slots.values():
-            for job in list(slot.jobs):
-                end = _how_it_ended(job)
-                if end:
-                    slot.jobs.remove(job)
-                    job.close()
-                    slot.backoff.ended(slot.started_at, now)
-                    name, number = slot.version.model, slot.version.number
-                    logger.warning("a worker of %s v%d ended: %s", name, number, end)
-            if len(slot.jobs) < slot.size and slot.backoff.may_start(now):
-                self._start(slot, now)
+            if not slot.processes and slot.backoff.may_start(now):
+                with self._noting(slot):
+                    self._open(slot, now)
+            for process in slot.processes:
+                with self._noting(slot):
+                    process.tend(now, partial(self._start_job, slot))
+        self._share.tend(
+            {
+                process.pid: nice_of(len(slot.processes))
+                for slot in self._slots.values()
+                for process in slot.processes
+                if process.pid is not None and process.is_silent(now)
+            }
+        )
 
-    def _start(self, slot: _Slot, now: float) -> None:
-        slot.started_at = now
+    @contextlib.contextmanager
+    def _noting(self, slot: _Slot) -> Iterator[None]:
+        """Note why nothing can be started: a missing bundle is built again by the deployer."""
         try:
-            bundle = self._bundles.open(slot.version.digest)
-            slot.size = max(1, int(bundle.spec.get("workers", 1)))
-            while len(slot.jobs) < slot.size:
-                slot.jobs.append(self._start_job(slot, bundle))
-            slot.lacks_bundle = False
+            yield
         except (BundleBroken, Unavailable) as error:
-            # A missing bundle is built again by the deployer, a missing zygote started again.
             slot.lacks_bundle = isinstance(error, BundleBroken)
-            slot.backoff.ended(now, now)
-            logger.warning(
-                "the worker of %s v%d cannot be started yet: %s",
-                slot.version.model,
-                slot.version.number,
-                error,
-            )
+            logger.warning("no worker for %s yet: %s", _name(slot.version), error)
 
-    def _start_job(self, slot: _Slot, bundle: Bundle) -> Job:
+    def _open(self, slot: _Slot, now: float) -> None:
+        """Make the sockets, all at once for who looks: the folder gets its name last."""
+        slot.backoff.ended(now, now)  # for the next try, if this one fails
+        count = _size(self._bundles.open(slot.version.digest))
+        folder = worker_folder(self._run_dir, slot.version.id)
+        new = folder.with_suffix(".new")
+        for old in (folder, new):
+            shutil.rmtree(old, ignore_errors=True)
+        new.mkdir(mode=0o700)
+        names = [socket_name(number) for number in range(count)]
+        slot.processes = [
+            WorkerProcess(_name(slot.version), folder / name, _listen(new / name), self._patience)
+            for name in names
+        ]
+        new.rename(folder)
+
+    def _start_job(self, slot: _Slot, listener: int) -> Job:
+        bundle = self._bundles.open(slot.version.digest)
+        slot.lacks_bundle = False
         spec = {
             **bundle.spec,
             "folder": str(bundle.folder),
             "signature": slot.version.signature.to_json(),
             "fast_path": _chosen_fast_path(slot.version),
+            "answer_limit": self._settings.max_answer,
         }
-        policy = JobPolicy(read=(bundle.folder,), write=(), memory=self._settings.sandbox_memory)
-        return self._zygote.start("worker", spec, policy, fds=(slot.listener.fileno(),))
+        policy = JobPolicy(
+            read=(bundle.folder,),
+            write=(),
+            memory=self._settings.sandbox_memory,
+            nice=nice_of(len(slot.processes)),
+        )
+        return self._zygote.start("worker", spec, policy, fds=(listener,))
 
     def _close(self, slot: _Slot) -> None:
-        for job in slot.jobs:
-            job.close()
-        slot.listener.close()
-        worker_socket(self._run_dir, slot.version.id).unlink(missing_ok=True)
-        logger.info("stopped the worker of %s v%d", slot.version.model, slot.version.number)
+        for process in slot.processes:
+            process.close()
+        shutil.rmtree(worker_folder(self._run_dir, slot.version.id), ignore_errors=True)
+        logger.info("stopped the worker of %s", _name(slot.version))
 
     def close(self) -> None:
         """Stop every worker."""
@@ -167,7 +191,6 @@ def _chosen_fast_path(version: Version) -> str | None:
 
 
 def _listen(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     listener.bind(str(path))
     path.chmod(0o600)
@@ -175,13 +198,10 @@ def _listen(path: Path) -> socket.socket:
     return listener
 
 
-def _how_it_ended(job: Job) -> str:
-    """Say how a worker ended; "" while it runs."""
-    try:
-        end = job.wait(0)
-    except Unavailable as error:
-        return str(error)
-    if end is None:
-        return ""
-    how = f"signal {end.signal}" if end.signal else f"code {end.code}"
-    return f"{how} after {end.cpu_seconds:.1f} s of CPU, {end.max_rss >> 20} MiB at most"
+def _size(bundle: Bundle) -> int:
+    """How many processes run the model."""
+    return max(1, int(bundle.spec.get("workers", 1)))
+
+
+def _name(version: Version) -> str:
+    return f"{version.model} v{version.number}"
