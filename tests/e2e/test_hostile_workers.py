@@ -201,7 +201,7 @@ def test_an_answer_that_is_too_large(served: Served):
     ("give", "says"),
     [
         ("beyond float64", "a whole number is beyond float64"),
-        ("deep lists", "nested too deep: 32 objects or 49 lists"),
+        ("deep lists", "nested too deep: 33 objects in each other are the most, or 48 lists"),
         ("no text", "half of a surrogate pair"),
         ("a list", "a row's result is an object (dict); this is builtins.list"),
         ("no JSON", "builtins.object is not a JSON value"),

@@ -17,6 +17,9 @@ LEVELS: Final = 98
 """Of messages inside of one Struct; a PredictStreamResponse has two around it."""
 _PER_OBJECT: Final = 3
 _PER_LIST: Final = 2
+_MOST_OBJECTS: Final = (LEVELS + 1) // _PER_OBJECT
+_MOST_LISTS: Final = (LEVELS + 1 - _PER_OBJECT) // _PER_LIST
+"""In one object."""
 _LEAST: Final = 4
 """Bytes that a value takes at the least."""
 _MANY: Final = 64
@@ -80,8 +83,8 @@ class _Conversion:
     def _deeper(self, level: int, items: int) -> int:
         if level > LEVELS:
             raise NotJson(
-                f"values are nested too deep: {LEVELS // _PER_OBJECT} objects or "
-                f"{LEVELS // _PER_LIST} lists in each other are the most"
+                f"values are nested too deep: {_MOST_OBJECTS} objects in each other are the most, "
+                f"or {_MOST_LISTS} lists"
             )
         self._take(_LEAST * items)
         return level
