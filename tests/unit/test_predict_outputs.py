@@ -4,13 +4,20 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from google.protobuf import struct_pb2
 
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve_runtime.frames import Array
 from pushserve_runtime.signature import DType, Layout, OutputSpec, Signature
 from pushserve_server.api.doors.predict_outputs import make_encoder
 from pushserve_server.domain.records import EngineName, Version
-from pushserve_server.errors import ModelFailed
+from pushserve_server.errors import BadAnswer
+
+
+def struct(value):
+    made = struct_pb2.Struct()
+    made.update(value)
+    return made.SerializeToString()
 
 
 def encoder(specs):
@@ -85,7 +92,7 @@ def test_several_outputs_keep_their_order():
 
 
 def test_objects_become_rows():
-    rows = texts({"n": 1, "nested": {"list": [1, "x", None, True]}}, {})
+    rows = texts(struct({"n": 1, "nested": {"list": [1, "x", None, True]}}), struct({}))
     got = answer([OutputSpec("output", DType.JSON)], [Array(DType.JSON, rows)])
     assert [1.0, "x", None, True] == list(got.rows[0]["nested"]["list"])
     assert 2 == len(got.rows)
@@ -104,7 +111,10 @@ def test_rows_alone_are_what_they_are_among_others():
         assert values[row].tolist() == list(numbers.doubles.values)
 
 
-@pytest.mark.parametrize("row", [3, [1], "text", None])
-def test_what_is_no_object_is_the_models_failure(row):
-    with pytest.raises(ModelFailed):
+@pytest.mark.parametrize(
+    "row", [b"x", b"\x0a\x05\x0a\x03a", b"\x0a\x07\x0a\x01\xff\x12\x02\x08\x00"]
+)
+def test_what_is_no_object_is_not_sent(row):
+    """Garbage, an object cut short, and a key that is no UTF-8."""
+    with pytest.raises(BadAnswer):
         answer([OutputSpec("output", DType.JSON)], [Array(DType.JSON, texts(row))])
