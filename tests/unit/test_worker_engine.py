@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from pushserve_server.worker_sockets import (
 )
 from tests.fixtures.scripted_worker import (
     OBJECTS,
+    TABLE,
     TEXTS,
     ScriptedWorker,
     asked,
@@ -441,3 +443,39 @@ def test_a_worker_that_cannot_load_its_model_ends_the_wait_with_its_reason(tmp_p
             return await one.ask()
 
     assert [1.5] == values(run(story()))
+
+
+class Witness(str):
+    """A text that notes on which thread it is encoded."""
+
+    __slots__ = ("threads",)
+
+    def encode(self, *how: str) -> bytes:
+        self.threads.append(threading.current_thread())
+        return super().encode(*how)
+
+
+@pytest.mark.parametrize(("rows", "on_the_loop"), [(1, True), (20_000, False)])
+def test_large_answers_are_made_off_the_event_loop(tmp_path, rows, on_the_loop):
+    """160 KB take a while to make a message of; other calls go on meanwhile."""
+
+    async def story():
+        worker = ScriptedWorker(lambda n: result(n, [1.0] * rows))
+        async with asked(tmp_path, worker) as one:
+            assert [1.0] * rows == values(await one.ask(rows))
+            return one.encoder.threads
+
+    (thread,) = run(story())
+    assert on_the_loop == (thread is threading.main_thread())
+
+
+@pytest.mark.parametrize(("size", "on_the_loop"), [(100, True), (100_000, False)])
+def test_large_requests_are_encoded_off_the_event_loop(tmp_path, size, on_the_loop):
+    async def story():
+        text = Witness("a" * 10)
+        text.threads = []
+        async with asked(tmp_path, ScriptedWorker(echo), signature=TABLE) as one:
+            await one.ask_of([text], size)
+        return text.threads
+
+    assert {on_the_loop} == {thread is threading.main_thread() for thread in run(story())}
