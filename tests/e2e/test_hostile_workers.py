@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,8 +106,17 @@ def reason(error: grpc.RpcError) -> str:
 def frontend_size(served: Served) -> int:
     """The most that the frontend has taken so far, in bytes."""
     (pid,) = served.pids("processes.frontend")
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    return memory_of(pid)
+
+
+def memory_of(pid: int) -> int:
+    """The most that a process has taken so far, in bytes; 0 for one that has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return 0
+    _, found, size = status.partition("VmHWM:")
+    return int(size.split()[0]) * 1024 if found else 0
 
 
 def ended(served: Served, what: str) -> int:
@@ -229,6 +239,50 @@ def test_a_large_answer_that_may_be_given(served: Served):
     values = reply.rows[0].fields["x"].list_value.values
     assert 500_000 == len(values)
     assert {0.0} == {value.number_value for value in values}
+
+
+TRICKS = [
+    {"hang": True},
+    {"lie": True},
+    {"size": 20_000_000},
+    {"give": "no text"},
+    {"give": "beyond float64"},
+    {"mute": True},
+]
+
+
+def test_no_call_of_another_model_is_lost_meanwhile(served: Served):
+    """While a model hangs, lies, answers too much and is started again; nor does memory grow."""
+    stopping = threading.Event()
+    answered: list[int] = []
+    failed: list[grpc.RpcError] = []
+
+    def call_the_good_one() -> None:
+        while not stopping.is_set():
+            try:
+                answered.append(served.predict("good", ROW).version)
+            except grpc.RpcError as error:
+                failed.append(error)
+
+    callers = [threading.Thread(target=call_the_good_one) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    try:
+        for trick in TRICKS:
+            until(lambda: answers(served))
+            before = len(answered)
+            calls = [served.stub.Predict.future(request(**trick), timeout=30) for _ in range(3)]
+            for call in calls:
+                call.exception()
+            assert len(answered) > before
+    finally:
+        stopping.set()
+        for caller in callers:
+            caller.join()
+    assert [] == failed
+    assert {1} == set(answered)
+    largest = max(map(memory_of, [served.process.pid, *served.children()]))
+    assert largest < 1.5 * 2**30
 
 
 def test_every_process_of_a_model_gets_calls(served: Served, hub: GitHost):
