@@ -3,9 +3,10 @@
     frame   := u32 length of the rest | u32 request id | u8 kind | 3 bytes 0 | body
     PREDICT := u32 outputs mask | u32 rows | arrays       (bit i = signature.outputs[i])
     RESULT  := u32 0 | u32 rows | arrays                  (one for each bit set, lowest first)
-    ERROR   := UTF-8 JSON {"reason": …, "message": …, "fields": [[column, row, what], …]}
+    ERROR   := UTF-8 JSON {"reason": …, "message": …}
     HELLO   := empty, sent by the frontend; READY := UTF-8 JSON, the worker's answer
     CANCEL  := empty; nobody waits for that request any more
+    DROPPED := empty; the worker's answer to a request that was cancelled in time
     arrays  := u32 count | u32 0 | array…
     array   := u8 type | u8 dimensions (1 or 2) | u8 has nulls | u8 0 | u32 size of data
                | u32 rows | u32 columns (0 with 1 dimension) | data | nulls, each padded to 8
@@ -13,18 +14,23 @@
 Everything is little-endian. Numbers are raw bytes; texts are (n + 1) u32 offsets and
 UTF-8; JSON is one text for each row. Nulls are one byte a row. A MATRIX request is
 one 2-D float64 array; a TABLE request is one 1-D array for each feature, in the
-signature's order; a RECORDS request is one JSON array.
+signature's order; a RECORDS request is one JSON array, its result one array of OBJECTs:
+bytes for each row, in the form that `struct_bytes` gives.
 
-Whoever sends a frame is not trusted: `decode_arrays` checks every length.
+Each HELLO and each PREDICT is answered by exactly one frame: that is how a frontend knows
+how much a worker has to do, and that what it gets is what it asked for. Whoever sends a frame
+is not trusted: every length is checked, and of a result everything but the values.
 """
 
 from __future__ import annotations
 
 import enum
 import json
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -47,24 +53,25 @@ class Kind(enum.IntEnum):
     RESULT = 4
     ERROR = 5
     CANCEL = 6
+    DROPPED = 7
 
 
 class FrameError(ValueError):
     """The bytes are not a frame of this form."""
 
 
-_NUMBERS: Final[dict[int, np.dtype[Any]]] = {
+NUMBERS: Final[dict[int, np.dtype[Any]]] = {
     1: np.dtype("<f8"),
     2: np.dtype("<f4"),
     3: np.dtype("<i8"),
     4: np.dtype("<i4"),
     5: np.dtype("?"),
 }
-_STRING: Final = 6
 _JSON: Final = 7
-_CODES: Final = {dtype: code for code, dtype in _NUMBERS.items()}
-_DTYPE_CODES: Final = {name: code for code, name in enumerate(DType, start=1)}
-_DTYPES: Final = {code: name for name, code in _DTYPE_CODES.items()}
+OBJECT: Final = 8
+_CODES: Final = {dtype: code for code, dtype in NUMBERS.items()}
+DTYPE_CODES: Final = {name: code for code, name in enumerate(DType, start=1)}
+_DTYPES: Final = {code: name for name, code in DTYPE_CODES.items()}
 
 
 @dataclass(slots=True, eq=False)  # frozen would cost three times as much to make
@@ -73,6 +80,7 @@ class Array:
 
     `values` is a number array of shape [rows] or [rows, columns], or an object array of
     `str` (STRING) or of JSON values (JSON), shape [rows] or, for STRING, [rows, columns].
+    In the result of a worker, a JSON value is `bytes` (see `struct_bytes`).
     `nulls` is a bool array of shape [rows], or None where nothing is null; what stands in
     `values` at a null is of no meaning.
     """
@@ -129,7 +137,7 @@ def _encode_array(array: Array, parts: list[Any]) -> None:
     columns = values.shape[1] if values.ndim == 2 else 0
     parts.append(
         ARRAY.pack(
-            _DTYPE_CODES[array.dtype],
+            DTYPE_CODES[array.dtype],
             values.ndim,
             array.nulls is not None,
             len(data),
@@ -149,9 +157,14 @@ def _encode_texts(array: Array) -> bytes:
         texts = [json.dumps(item).encode() for item in items]
     else:
         texts = [item.encode() if isinstance(item, str) else b"" for item in items]
-    offsets = np.zeros(len(texts) + 1, "<u4")
-    np.cumsum([len(text) for text in texts], out=offsets[1:])
-    return offsets.tobytes() + b"".join(texts)
+    return join_items(texts)
+
+
+def join_items(items: Sequence[bytes]) -> bytes:
+    """Give (n + 1) offsets and the n items after each other."""
+    offsets = np.zeros(len(items) + 1, "<u4")
+    np.cumsum([len(item) for item in items], out=offsets[1:])
+    return offsets.tobytes() + b"".join(items)
 
 
 def decode_arrays(body: memoryview) -> tuple[int, int, list[Array]]:
@@ -185,8 +198,8 @@ def _decode_array(body: memoryview, at: int) -> tuple[Array, int]:
     shape = (rows,) if ndim == 1 else (rows, columns)
     data = body[at : at + size]
     at += size + (-size % 8)
-    if code in _NUMBERS:
-        values = np.frombuffer(data, _NUMBERS[code]).reshape(shape)
+    if code in NUMBERS:
+        values = np.frombuffer(data, NUMBERS[code]).reshape(shape)
     else:
         values = _decode_texts(data, shape, code == _JSON)
     nulls = None
@@ -199,16 +212,22 @@ def _decode_array(body: memoryview, at: int) -> tuple[Array, int]:
 
 
 def _decode_texts(data: memoryview, shape: tuple[int, ...], is_json: bool) -> NDArray[Any]:
-    n = int(np.prod(shape))
-    offsets = np.frombuffer(data[: 4 * (n + 1)], "<u4")
-    if len(offsets) != n + 1 or (n and bool(np.any(np.diff(offsets.astype("<i8")) < 0))):
+    texts = [item.decode() for item in split_items(data, math.prod(shape))]
+    values = np.empty(len(texts), object)
+    values[:] = [json.loads(text) for text in texts] if is_json else texts
+    return values.reshape(shape)
+
+
+def split_items(data: memoryview, n: int) -> list[bytes]:
+    """Cut (n + 1) offsets and what follows them into the n items."""
+    start = 4 * (n + 1)
+    if len(data) < start:
         raise FrameError("text offsets are wrong")
-    blob = bytes(data[4 * (n + 1) :])
+    offsets = np.frombuffer(data[:start], "<u4")
+    if int(offsets[0]) or bool(np.any(offsets[1:] < offsets[:-1])):
+        raise FrameError("text offsets are wrong")
+    blob = bytes(data[start:])
     if int(offsets[-1]) != len(blob):
         raise FrameError("texts are cut short")
     ends = offsets.tolist()
-    values = np.empty(n, object)
-    for i in range(n):
-        text = blob[ends[i] : ends[i + 1]].decode()
-        values[i] = json.loads(text) if is_json else text
-    return values.reshape(shape)
+    return [blob[a:b] for a, b in pairwise(ends)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 NOBODY: Final = 65534
+NICEST: Final = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,8 @@ class Policy:
     `write` is the job's HOME and TMPDIR. `directory` is where it starts (else in the first
     of `write`). `memory` is how many bytes its address space may grow by; `cpu_seconds` ends
     it by SIGXCPU; `file_size` bounds each file that it writes, in bytes. None is unlimited.
-    `user` is the uid and gid that it changes to where the zygote is root.
+    `user` is the uid and gid that it changes to where the zygote is root. `nice` is added
+    to the zygote's nice value: its share of the processor among jobs (see `nice_of`).
     """
 
     read: tuple[Path, ...] = ()
@@ -28,6 +31,7 @@ class Policy:
     file_size: int | None = None
     directory: Path | None = None
     user: int = NOBODY
+    nice: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Give plain JSON values."""
@@ -39,6 +43,7 @@ class Policy:
             "file_size": self.file_size,
             "directory": str(self.directory) if self.directory else None,
             "user": self.user,
+            "nice": self.nice,
         }
 
     @classmethod
@@ -61,6 +66,7 @@ class Policy:
             file_size=_size(data, "file_size"),
             directory=None if directory is None else _path(directory),
             user=_user(data.get("user", NOBODY)),
+            nice=_nice(data.get("nice", 0)),
         )
 
 
@@ -88,6 +94,18 @@ def _user(value: object) -> int:
     if not isinstance(value, int) or value <= 0:
         raise ValueError(f"user is a uid above 0; this is {value!r}")
     return value
+
+
+def _nice(value: object) -> int:
+    if not isinstance(value, int) or not 0 <= value <= NICEST:
+        raise ValueError(f"nice is a number from 0 to {NICEST}; this is {value!r}")
+    return value
+
+
+def nice_of(processes: int) -> int:
+    """Give the nice value of each process where a model has so many: together they are one."""
+    # Each step takes a fifth of the share.
+    return min(round(math.log(processes, 1.25)), NICEST)
 
 
 def job_environment() -> dict[str, str]:

@@ -74,6 +74,7 @@ class JobSpec:
     build made. A worker is given `built`, so that its outputs are numbered as the
     registry has them; without it, a worker inspects the model again. `fast_path`
     likewise is the one that the build has chosen ("" for the estimator's own methods).
+    `answer_limit` is the most bytes of one answer that a worker gives.
     """
 
     folder: Path
@@ -88,6 +89,7 @@ class JobSpec:
     sklearn_pickle_check: bool = True
     engine: str = "auto"
     graph_limit: int = 512 * 1024**2
+    answer_limit: int = 64 * 1024**2
 
     @property
     def artifact_path(self) -> Path:
@@ -136,6 +138,7 @@ class JobSpec:
             sklearn_pickle_check=bool(data.get("sklearn_pickle_check", True)),
             engine=str(data.get("engine") or "auto"),
             graph_limit=int(data.get("graph_limit") or 512 * 1024**2),
+            answer_limit=int(data.get("answer_limit") or 64 * 1024**2),
         )
 
 

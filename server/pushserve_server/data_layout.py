@@ -28,15 +28,10 @@ def zygote_socket(run_dir: Path) -> Path:
 
 
 def workers_dir(run_dir: Path) -> Path:
-    """Sockets of workers."""
+    """Where workers listen."""
     return run_dir / "workers"
 
 
-def worker_socket(run_dir: Path, version_id: int) -> Path:
-    """Where the worker of a version listens."""
-    return workers_dir(run_dir) / f"{version_id}.sock"
-
-
-def worker_note(run_dir: Path, version_id: int) -> Path:
-    """Why the worker of a version cannot load its model, where it cannot."""
-    return workers_dir(run_dir) / f"{version_id}.why"
+def worker_folder(run_dir: Path, version_id: int) -> Path:
+    """Where the workers of a version listen (see `worker_sockets`)."""
+    return workers_dir(run_dir) / str(version_id)

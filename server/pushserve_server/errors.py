@@ -11,6 +11,7 @@
     +-- DeadlineExceeded       the caller's deadline passed
     +-- ModelFailed            the model raised on input that its signature allows
     +-- Unimplemented          there is no such method
+    +-- BadAnswer              the model gave an answer that cannot be sent
 
 None of them knows gRPC or Flask: `api.status` maps each class to a status code.
 `DeploymentFailed` is apart: it ends a deployment, not a call.
@@ -124,6 +125,12 @@ class Unimplemented(PushserveError):
     """There is no such method."""
 
     reason = "UNIMPLEMENTED"
+
+
+class BadAnswer(PushserveError):
+    """The model gave an answer that cannot be sent: too large, or nothing that a message holds."""
+
+    reason = "ANSWER_INVALID"
 
 
 class DeploymentFailed(Exception):

@@ -130,6 +130,8 @@ class Settings:
 
     max_request: Size = 16 * 1024**2
     """Largest gRPC message, in bytes."""
+    max_answer: Size = 64 * 1024**2
+    """Largest answer of a worker to one Predict, in bytes; the Python client takes no more."""
     max_rows: Annotated[int, Ge(1)] = 65_536
     """Most rows in one Predict."""
     max_concurrent: Annotated[int, Ge(1)] = 512
@@ -155,6 +157,8 @@ class Settings:
     transport: Literal["auto", "core", "aio"] = "auto"
     """What carries calls: gRPC's core by its Python binding, which is fast, or grpc.aio. "auto"
     takes the core where a trial call at start goes through."""
+    predict_timeout: Seconds = 60.0
+    """A worker that does not answer for this long is killed and started again, in seconds."""
     drain_timeout: Seconds = 15.0
     """For calls in flight to end when the server stops, in seconds."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 FileId = tuple[int, int]
 """Device and inode."""
@@ -36,3 +38,26 @@ def listen(path: Path, backlog: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+@dataclass(slots=True)
+class ListeningSocket:
+    """One at a path, and which file it made there; whoever moves the file sets `path`."""
+
+    path: Path
+    socket: socket.socket
+    file: FileId | None
+
+    @classmethod
+    def make(cls, path: Path, backlog: int) -> Self:
+        """Listen at a path; see `listen`."""
+        return cls(path, listen(path, backlog), file_id(path))
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether its file is still there."""
+        return self.file is not None and file_id(self.path) == self.file
+
+    def close(self) -> None:
+        """Listen no more."""
+        self.socket.close()

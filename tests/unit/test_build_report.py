@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from pushserve_runtime.signature import DType, Feature, Layout, OutputSpec, Signature
-from pushserve_server.build.build_job import Limits, judge
+from pushserve_server.build.build_ending import Limits, judge
 from pushserve_server.build.build_report import read_engine, read_report, read_signature
 from pushserve_server.domain.records import EngineName
 from pushserve_server.errors import DeploymentFailed
@@ -103,12 +103,35 @@ LIMITS = Limits(timeout=60, memory=1024)
         (Exit(None, signal.SIGKILL, 512 * 1024**2, 1.0), "SANDBOX_MEMORY", "512 MiB"),
         (Exit(None, signal.SIGSEGV, 0, 1.0), "SANDBOX_CRASHED", "SIGSEGV"),
         (Exit(3, None, 0, 1.0), "SANDBOX_CRASHED", "exit code 3"),
-        (Exit(71, None, 0, 1.0), "SANDBOX_UNAVAILABLE", "lock"),
+        (Exit(None, signal.SIGXCPU, 0, 1.0), "SANDBOX_CRASHED", "SIGXCPU"),
+        (Exit(None, 40, 0, 1.0), "SANDBOX_CRASHED", "signal 40"),
+        (Exit(70, None, 0, 1.0), "SANDBOX_CRASHED", "exit code 70"),
+        (Exit(71, None, 0, 1.0), "SANDBOX_CRASHED", "exit code 71"),
         (None, "BUILD_ANSWER_INVALID", "closed its channel"),
     ],
 )
 def test_an_end_without_an_answer_is_judged(end, reason, said):
-    failure = judge(end, LIMITS, began=False)
+    failure = judge(end, LIMITS, began=True)
     assert reason == failure.reason
     assert said in failure.message
     assert failure.fix
+
+
+def test_a_child_that_never_got_into_its_jail_is_the_servers_fault():
+    failure = judge(Exit(71, None, 0, 1.0), LIMITS, began=False)
+    assert "SANDBOX_UNAVAILABLE" == failure.reason
+    assert "lock" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("raised", "reason", "said"),
+    [
+        ("MemoryError", "SANDBOX_MEMORY", "too much memory"),
+        ("SystemExit", "SANDBOX_CRASHED", "raised SystemExit"),
+        ("KeyError", "BUILD_FAILED", "(KeyError)"),
+    ],
+)
+def test_what_a_build_raised_is_told(raised, reason, said):
+    failure = judge(Exit(70, None, 0, 1.0), LIMITS, began=True, raised=raised)
+    assert reason == failure.reason
+    assert said in failure.message

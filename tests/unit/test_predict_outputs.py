@@ -4,13 +4,22 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from google.protobuf import struct_pb2
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve_runtime.frames import Array
 from pushserve_runtime.signature import DType, Layout, OutputSpec, Signature
 from pushserve_server.api.doors.predict_outputs import make_encoder
 from pushserve_server.domain.records import EngineName, Version
-from pushserve_server.errors import ModelFailed
+from pushserve_server.errors import BadAnswer
+
+
+def struct(value):
+    made = struct_pb2.Struct()
+    made.update(value)
+    return made.SerializeToString()
 
 
 def encoder(specs):
@@ -85,7 +94,7 @@ def test_several_outputs_keep_their_order():
 
 
 def test_objects_become_rows():
-    rows = texts({"n": 1, "nested": {"list": [1, "x", None, True]}}, {})
+    rows = texts(struct({"n": 1, "nested": {"list": [1, "x", None, True]}}), struct({}))
     got = answer([OutputSpec("output", DType.JSON)], [Array(DType.JSON, rows)])
     assert [1.0, "x", None, True] == list(got.rows[0]["nested"]["list"])
     assert 2 == len(got.rows)
@@ -104,7 +113,76 @@ def test_rows_alone_are_what_they_are_among_others():
         assert values[row].tolist() == list(numbers.doubles.values)
 
 
-@pytest.mark.parametrize("row", [3, [1], "text", None])
-def test_what_is_no_object_is_the_models_failure(row):
-    with pytest.raises(ModelFailed):
+@pytest.mark.parametrize(
+    "row", [b"x", b"\x0a\x05\x0a\x03a", b"\x0a\x07\x0a\x01\xff\x12\x02\x08\x00"]
+)
+def test_what_is_no_object_is_not_sent(row):
+    """Garbage, an object cut short, and a key that is no UTF-8."""
+    with pytest.raises(BadAnswer):
         answer([OutputSpec("output", DType.JSON)], [Array(DType.JSON, texts(row))])
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+VALUES = {
+    DType.FLOAT64: st.floats(),
+    DType.FLOAT32: st.floats(width=32),
+    DType.INT64: st.integers(-(2**63), 2**63 - 1),
+    DType.INT32: st.integers(-(2**31), 2**31 - 1),
+    DType.BOOL: st.booleans(),
+    DType.STRING: TEXTS,
+}
+NUMPY = {DType.FLOAT64: "<f8", DType.FLOAT32: "<f4", DType.INT64: "<i8", DType.INT32: "<i4"}
+FIELDS = {DType.BOOL: ("bools", pb.Bools), DType.STRING: ("strings", pb.Strings)}
+NUMBERS = {True: ("doubles", pb.Doubles), False: ("ints", pb.Int64s)}
+
+
+@st.composite
+def some_answer(draw):
+    """Outputs, a model's arrays for them, and the message that protobuf makes of these."""
+    rows = draw(st.integers(1, 4))
+    expected = pb.PredictResponse(
+        model="m" * 60, version=300, commit="c" * 40, engine=pb.ENGINE_ONNX
+    )
+    specs, arrays = [], []
+    for _ in range(draw(st.integers(1, 3))):
+        dtype, columns = draw(st.sampled_from(list(VALUES))), draw(st.integers(0, 3))
+        classes = tuple(draw(st.lists(TEXTS, min_size=columns, max_size=columns)))
+        count = rows * max(columns, 1)
+        values = draw(st.lists(VALUES[dtype], min_size=count, max_size=count))
+        shape = (rows, columns) if columns else (rows,)
+        specs.append(OutputSpec(draw(TEXTS), dtype, columns, classes))
+        array = np.array(values, NUMPY.get(dtype, "?" if dtype is DType.BOOL else object))
+        arrays.append(Array(dtype, array.reshape(shape)))
+        field, kind = FIELDS.get(dtype) or NUMBERS[dtype in (DType.FLOAT32, DType.FLOAT64)]
+        made = pb.Output(name=specs[-1].name, shape=shape, classes=classes)
+        getattr(made, field).CopyFrom(kind(values=values))
+        expected.outputs.append(made)
+    return specs, arrays, expected
+
+
+@given(some_answer())
+def test_joined_bytes_are_what_protobuf_makes_of_the_same_values(made):
+    """As bytes, once protobuf has brought the fields into its order: NaN is not equal to itself."""
+    specs, arrays, expected = made
+    got = answer(specs, arrays)
+    assert expected.SerializeToString(deterministic=True) == got.SerializeToString(
+        deterministic=True
+    )
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | TEXTS,
+    lambda some: st.lists(some, max_size=3) | st.dictionaries(TEXTS, some, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.dictionaries(TEXTS, JSON, max_size=4), min_size=1, max_size=4))
+def test_joined_rows_are_what_protobuf_makes_of_the_same_objects(objects):
+    expected = pb.PredictResponse(
+        model="m" * 60, version=300, commit="c" * 40, engine=pb.ENGINE_ONNX
+    )
+    for item in objects:
+        expected.rows.add().update(item)
+    rows = texts(*map(struct, objects))
+    assert expected == answer([OutputSpec("output", DType.JSON)], [Array(DType.JSON, rows)])

@@ -9,7 +9,7 @@ from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
 from pushserve_runtime.signature import DType, Layout
-from pushserve_sandbox.loading.predict_py import NotJson, as_json
+from pushserve_sandbox.prediction.json_values import NotJson, json_object
 
 X, y = load_iris(return_X_y=True)
 SCRIPT = {"format": "predict.py", "artifact": None}
@@ -157,7 +157,7 @@ def test_what_numpy_and_pandas_give_becomes_json():
         "tuple": [1, None],
         "series": [1.5, 2.5],
         "3": None,
-    } == as_json(given)
+    } == json_object(given, 10**6)
 
 
 def test_endless_nesting_is_no_json():
@@ -165,4 +165,4 @@ def test_endless_nesting_is_no_json():
     value.append(value)
 
     with pytest.raises(NotJson, match="nested"):
-        as_json(value)
+        json_object({"x": value}, 10**6)

@@ -92,7 +92,7 @@ def test_one_bad_request_among_many(worker):
         assert ("MODEL_REJECTED" if request in bad else expected) == answer
 
 
-def test_a_request_that_nobody_waits_for_is_not_answered(worker):
+def test_a_request_that_nobody_waits_for_is_not_computed(worker):
     """Not those of others with the same number, and not one that was answered before."""
     client, other = worker.client(), worker.client()
     body = _body(X[:1])
@@ -103,7 +103,7 @@ def test_a_request_that_nobody_waits_for_is_not_answered(worker):
         *encode_frame(77, Kind.CANCEL),
     ]
     client.sock.sendall(b"".join(frames))
-    assert 2 == client.answer()[0]
+    assert {1: Kind.DROPPED, 2: Kind.RESULT} == dict(client.receive()[:2] for _ in range(2))
     client.sock.sendall(b"".join(encode_frame(2, Kind.CANCEL)))
     other.send(1, matrix(X[:1]))
     assert 1 == other.answer()[0]
@@ -266,10 +266,10 @@ def test_predict_py_batches_and_fails_alone(folder, start_worker):
     assert [[{"n": 2}, {"n": 4}]] == answers[6]
 
 
-def test_wrong_number_of_rows_is_the_models_failure(folder, start_worker):
+def test_wrong_number_of_rows_is_no_answer(folder, start_worker):
     folder.write("predict.py", "def predict_batch(rows):\n    return [{}]\n")
     client = start_worker(folder.spec(format="predict.py", artifact=None)).client()
 
     client.send(1, [records_array([{}, {}])])
 
-    assert (1, ["MODEL_FAILED"]) == client.answer()
+    assert (1, ["ANSWER_INVALID"]) == client.answer()

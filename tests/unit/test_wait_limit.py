@@ -38,13 +38,25 @@ def test_by_how_fast_calls_end(ended, seconds, in_flight, lets_in):
 
 
 def test_nothing_is_refused_before_the_pace_is_known():
-    limiter = WaitLimiter(0.001)
+    limiter = WaitLimiter(1.0)
     limiter.begin(0.0)
-    limiter.check(1000, 100.0)
+    limiter.check(1000, 0.9)
     limiter.ended += 1
     limiter.check(1000, 0.1)  # too soon to tell
     with pytest.raises(Overloaded):
         limiter.check(1000, 100.0)
+
+
+@pytest.mark.parametrize("before", [0, 5000])
+def test_while_no_call_ends_none_is_let_in(before):
+    """A model that hangs keeps the calls that it has, and no others: they would fill a frontend."""
+    limiter = paced(before, 1.0)
+    limiter.begin(12.0)
+    limiter.check(20, 13.9)
+    with pytest.raises(Overloaded, match="none of 20 calls of this version has ended for 3 s"):
+        limiter.check(20, 15.0)
+    limiter.ended += 1000
+    limiter.check(20, 15.1)
 
 
 def test_idle_time_does_not_count():

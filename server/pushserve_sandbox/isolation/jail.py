@@ -79,6 +79,7 @@ def enter(policy: Policy, keep: Sequence[int], parent: int, *, output: int | Non
         _prepare_folders(policy)
         _set_environment(policy)
         _volunteer_for_the_oom_killer()
+        os.nice(policy.nice)
         _forget_other_code(policy)
         _limit_resources(policy)
         _lock(policy, parent, keep_read_search=keep_read_search)
@@ -105,7 +106,9 @@ def _lock(policy: Policy, parent: int, *, keep_read_search: bool) -> None:
 
 
 def _leave_the_parents_things(keep: Iterable[int], output: int | None) -> None:
-    os.setsid()
+    # No session of its own: Linux shares the processor out between sessions first (autogroups),
+    # so that jobs, however many compute for ever, take the part of one.
+    os.setpgid(0, 0)
     os.umask(0o077)
     null = os.open(_NULL, os.O_RDWR)
     said = null if output is None else output

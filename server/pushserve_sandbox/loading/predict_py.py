@@ -11,7 +11,6 @@ The module is run with the model's folder as working directory and first on `sys
 from __future__ import annotations
 
 import inspect
-import math
 import os
 import sys
 import types
@@ -19,26 +18,21 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
-import numpy as np
-
 from pushserve_runtime.build_error import BuildFailed
 from pushserve_runtime.frames import Array
 from pushserve_runtime.job_spec import Declared, JobSpec
 from pushserve_runtime.output_arrays import NotAnOutput
+from pushserve_runtime.result_frame import OBJECTS_LIMIT
 from pushserve_runtime.signature import DType, Feature, Layout, OutputSpec, Signature
 from pushserve_sandbox.loading.artifact import load_artifact, prepare_imports, use_one_thread
 from pushserve_sandbox.loading.captured_output import Notes
 from pushserve_sandbox.loading.diagnosis import check_versions, explain
+from pushserve_sandbox.prediction.json_values import json_object
 from pushserve_sandbox.prediction.row_arrays import records_array
 
 OUTPUT: Final = "output"
-DEPTH_LIMIT: Final = 64
 
 BatchFunction = Callable[[list[Any]], Sequence[Any]]
-
-
-class NotJson(TypeError):
-    """A `predict.py` gave something that JSON cannot hold."""
 
 
 class RecordsPredictor:
@@ -61,12 +55,22 @@ class RecordsPredictor:
             NotAnOutput: it gave another number of rows.
             NotJson: it gave something that JSON cannot hold.
         """
+        results = self.results(arrays)
+        result = records_array([json_object(item, OBJECTS_LIMIT) for item in results])
+        return [result for _ in outputs]
+
+    def results(self, arrays: Sequence[Array]) -> Sequence[Any]:
+        """Give what the code gives for each row, whatever that is.
+
+        Raises:
+            Exception: whatever the code raises.
+            NotAnOutput: it gave another number of rows.
+        """
         rows = arrays[0].values.tolist()
         results = self._run(rows)
         if not isinstance(results, list | tuple) or len(results) != len(rows):
             raise NotAnOutput(f"predict_batch must give a list of {len(rows)} results")
-        result = records_array([as_json(item) for item in results])
-        return [result for _ in outputs]
+        return results
 
 
 def load_script(spec: JobSpec, notes: Notes) -> RecordsPredictor:
@@ -142,36 +146,3 @@ def _model(spec: JobSpec, notes: Notes) -> Any:
     model = load_artifact(spec, notes)
     use_one_thread(model)
     return model
-
-
-def as_json(value: Any, depth: int = 0) -> Any:
-    """Bring a result into plain JSON values: NumPy's and pandas' too.
-
-    NaN and the infinities become None, as JSON has none.
-
-    Raises:
-        NotJson: a part has another type; the text names it.
-    """
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, str | int):
-        return value
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if depth > DEPTH_LIMIT:
-        raise NotJson(f"values are nested more than {DEPTH_LIMIT} deep")
-    if isinstance(value, dict):
-        return {_key(key): as_json(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [as_json(item, depth + 1) for item in value]
-    if isinstance(value, np.ndarray) or hasattr(value, "to_numpy"):
-        return as_json(np.asarray(value).tolist(), depth + 1)
-    raise NotJson(f"{type(value).__module__}.{type(value).__qualname__} is not a JSON value")
-
-
-def _key(key: Any) -> str:
-    if isinstance(key, str):
-        return str(key)
-    if isinstance(key, int | float | np.number | np.bool_):
-        return str(key.item() if isinstance(key, np.generic) else key)
-    raise NotJson(f"a key of type {type(key).__qualname__} is not a JSON key")

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, Final
 
-from pushserve_runtime.frames import Array, FrameError, Kind, encode_json
-from pushserve_runtime.output_arrays import NotAnOutput
-from pushserve_sandbox.loading.predict_py import NotJson
+from pushserve_runtime.frames import FrameError, Kind, encode_frame
+from pushserve_runtime.signature import OutputSpec
+from pushserve_sandbox.loading.predict_py import RecordsPredictor
 from pushserve_sandbox.prediction.predictor import Predictor
+from pushserve_sandbox.worker.error_frames import error_frame
 from pushserve_sandbox.worker.frontend_connection import Connection
 from pushserve_sandbox.worker.request_decoding import intake_for
-from pushserve_sandbox.worker.result_encoding import Answers
+from pushserve_sandbox.worker.result_encoding import ArrayAnswers, ObjectAnswers
 
 logger = logging.getLogger(__name__)
 
@@ -22,31 +23,31 @@ ROW_CAP: Final = 4096
 QueuedRequest = tuple[Connection, int, int, Any]
 """Connection, request id, rows, payload."""
 
-_REJECTED: Final = {
-    "reason": "MODEL_REJECTED",
-    "message": "the model does not accept these values",
-    "fields": [],
-}
-_FAILED: Final = {
-    "reason": "MODEL_FAILED",
-    "message": "the model failed on these values",
-    "fields": [],
-}
-
 
 class Batcher:
-    """Queues requests by the outputs that they ask for, and answers them in batches."""
+    """Queues requests by the outputs that they ask for, and answers them in batches.
 
-    def __init__(self, predictor: Predictor, row_cap: int = ROW_CAP) -> None:
-        self._predictor = predictor
+    `answer_limit` is the most bytes of one answer.
+    """
+
+    def __init__(self, predictor: Predictor, answer_limit: int, row_cap: int = ROW_CAP) -> None:
         self._intake = intake_for(predictor.signature)
+        self._answers = (
+            ObjectAnswers(predictor, answer_limit)
+            if isinstance(predictor, RecordsPredictor)
+            else ArrayAnswers(predictor, answer_limit)
+        )
         self._row_cap = row_cap
-        self._names = [spec.name for spec in predictor.signature.outputs]
+        self._outputs = predictor.signature.outputs
         self._queued: dict[int, list[QueuedRequest]] = {}
         self._cancelled: set[tuple[Connection, int]] = set()
-        self._plans: dict[int, tuple[str, ...]] = {}
-        self._answers = Answers()
+        self._plans: dict[int, tuple[OutputSpec, ...]] = {}
         self._seen: set[type[BaseException]] = set()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether requests are queued."""
+        return bool(self._queued)
 
     def add(self, connection: Connection, request: int, body: memoryview) -> None:
         """Queue one request.
@@ -55,7 +56,7 @@ class Batcher:
             FrameError: its body is not what the signature's layout has.
         """
         mask, rows, payload = self._intake.read(body)
-        if not rows or not 0 < mask < 1 << len(self._names):
+        if not rows or not 0 < mask < 1 << len(self._outputs):
             raise FrameError("no rows, or outputs that there are not")
         queue = self._queued.get(mask)
         if queue is None:
@@ -66,60 +67,65 @@ class Batcher:
         """Forget a request, unless it was answered already."""
         self._cancelled.add((connection, request))
 
-    def run(self) -> Iterator[set[Connection]]:
-        """Answer all that is queued; after each batch, give whom it answered."""
-        queued, self._queued = self._queued, {}
-        cancelled, self._cancelled = self._cancelled, set()
-        for mask, requests in queued.items():
-            outputs = self._plan(mask)
-            wanted = [item for item in requests if item[:2] not in cancelled]
-            for batch in cut(wanted, self._row_cap):
-                live = [item for item in batch if not item[0].closed]
-                if live:
-                    self._run(live, outputs)
-                    yield {item[0] for item in live}
+    def run(self) -> set[Connection]:
+        """Answer the first batch of what is queued; give whom there is something to send to."""
+        answered = self._drop_cancelled() if self._cancelled else set()
+        if not self._queued:
+            return answered
+        mask = next(iter(self._queued))
+        queue = [item for item in self._queued.pop(mask) if not item[0].closed]
+        batch = next(cut(queue, self._row_cap), ())
+        if len(batch) < len(queue):
+            self._queued[mask] = queue[len(batch) :]  # behind those who wait for other outputs
+        if batch:
+            self._run(batch, self._plan(mask))
+        return answered.union(item[0] for item in batch)
 
-    def _plan(self, mask: int) -> tuple[str, ...]:
+    def _drop_cancelled(self) -> set[Connection]:
+        cancelled, self._cancelled = self._cancelled, set()
+        told = set()
+        for mask, queue in list(self._queued.items()):
+            for connection, request, _, _ in queue:
+                if (connection, request) in cancelled:
+                    connection.queue(b"".join(encode_frame(request, Kind.DROPPED)))
+                    told.add(connection)
+            left = [item for item in queue if item[:2] not in cancelled]
+            if left:
+                self._queued[mask] = left
+            else:
+                del self._queued[mask]
+        return told
+
+    def _plan(self, mask: int) -> tuple[OutputSpec, ...]:
         plan = self._plans.get(mask)
         if plan is None:
-            plan = tuple(name for i, name in enumerate(self._names) if mask >> i & 1)
+            plan = tuple(spec for i, spec in enumerate(self._outputs) if mask >> i & 1)
             if len(self._plans) < 1024:
                 self._plans[mask] = plan
         return plan
 
-    def _run(self, requests: Sequence[QueuedRequest], outputs: tuple[str, ...]) -> None:
+    def _run(self, requests: Sequence[QueuedRequest], outputs: tuple[OutputSpec, ...]) -> None:
         """Predict one batch. If it raises, halve it until the bad ones stand alone."""
         ends = list(accumulate((item[2] for item in requests), initial=0))
+        ids = [item[1] for item in requests]
         try:
-            arrays = self._predict(requests, ends[-1], outputs)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 (the edge of the model's code)
+            arrays = self._intake.join([item[3] for item in requests])
+            frames = self._answers.frames(ids, list(pairwise(ends)), arrays, outputs)
+        except BaseException as error:  # noqa: BLE001 (the edge of the model's code)
             if len(requests) > 1:
                 half = len(requests) // 2
                 self._run(requests[:half], outputs)
                 self._run(requests[half:], outputs)
-            else:
-                self._refuse(requests[0], error)
-            return
-        frames = self._answers.frames([item[1] for item in requests], list(pairwise(ends)), arrays)
+                return
+            self._note(error)
+            frames = [error_frame(ids[0], error)]
         for item, frame in zip(requests, frames, strict=True):
             item[0].queue(frame)
 
-    def _predict(
-        self, requests: Sequence[QueuedRequest], rows: int, outputs: tuple[str, ...]
-    ) -> list[Array]:
-        arrays = self._predictor.predict(self._intake.join([r[3] for r in requests]), outputs)
-        if any(len(array.values) != rows for array in arrays):
-            raise NotAnOutput("another number of rows")
-        return arrays
-
-    def _refuse(self, request: QueuedRequest, error: BaseException) -> None:
+    def _note(self, error: BaseException) -> None:
         if type(error) not in self._seen and len(self._seen) < 20:
             self._seen.add(type(error))
             logger.warning("the model raised %s (logged once)", type(error).__name__)
-        ours = isinstance(error, NotAnOutput | NotJson)
-        rejected = isinstance(error, ValueError | TypeError | LookupError) and not ours
-        answer = _REJECTED if rejected else _FAILED
-        request[0].queue(b"".join(encode_json(request[1], Kind.ERROR, answer)))
 
 
 def cut(requests: Sequence[QueuedRequest], row_cap: int) -> Iterator[Sequence[QueuedRequest]]:

@@ -6,16 +6,13 @@ import socket
 from collections import deque
 from typing import Final
 
-from pushserve_runtime.frames import HEADER, MAX_FRAME, FrameError
+from pushserve_runtime.frame_splitter import Frame, FrameSplitter
+from pushserve_runtime.frames import MAX_FRAME, FrameError
 
 CHUNK: Final = 256 * 1024
 READ_LIMIT: Final = 8 * 1024**2
 BACKLOG_LIMIT: Final = 64 * 1024**2
 _BUFFERS: Final = 512  # the kernel takes 1,024 with one call
-_SMALLEST: Final = HEADER.size - 4
-
-Frame = tuple[int, int, memoryview]
-"""Request id, kind, body."""
 
 
 class Connection:
@@ -25,8 +22,7 @@ class Connection:
         sock.setblocking(False)
         self.sock = sock
         self.closed = False
-        self._partial = bytearray()
-        self._needed = HEADER.size
+        self._splitter = FrameSplitter(_admit)
         self._out: deque[memoryview] = deque()
         self._out_size = 0
 
@@ -59,32 +55,10 @@ class Connection:
                 self.closed = True
                 break
             taken += len(data)
-            self._split(data, frames)
+            frames += self._splitter.feed(data)
             if len(data) < CHUNK:
                 break
         return frames
-
-    def _split(self, data: bytes | bytearray, frames: list[Frame]) -> None:
-        """Cut `data` into frames; what is left of the last one waits for more."""
-        if self._partial:
-            self._partial += data
-            if len(self._partial) < self._needed:
-                return
-            data, self._partial = self._partial, bytearray()
-        view = memoryview(data)
-        at, end = 0, len(data)
-        self._needed = HEADER.size
-        while at + HEADER.size <= end:
-            size, request, kind = HEADER.unpack_from(data, at)
-            if not _SMALLEST <= size <= MAX_FRAME:
-                raise FrameError(f"a frame of {size} bytes")
-            if at + 4 + size > end:
-                self._needed = 4 + size
-                break
-            frames.append((request, kind, view[at + HEADER.size : at + 4 + size]))
-            at += 4 + size
-        if at < end:
-            self._partial = bytearray(view[at:])
 
     def queue(self, data: bytes) -> None:
         """Put a frame in line for the peer."""
@@ -111,3 +85,8 @@ class Connection:
                     break
                 sent -= len(first)
                 out.popleft()
+
+
+def _admit(size: int, _request: int, _kind: int) -> None:
+    if size > MAX_FRAME:
+        raise FrameError(f"a frame of {size} bytes")

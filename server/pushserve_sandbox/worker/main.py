@@ -26,6 +26,7 @@ from pushserve_runtime import messages
 from pushserve_runtime.build_error import BuildFailed
 from pushserve_runtime.frames import FrameError, Kind, encode_json
 from pushserve_runtime.job_spec import JobSpec
+from pushserve_runtime.result_frame import answer_limit
 from pushserve_sandbox.loading.captured_output import Notes
 from pushserve_sandbox.loading.example_files import read_examples
 from pushserve_sandbox.loading.load import choose_fast_path, make_predictor, read_model
@@ -42,13 +43,15 @@ MAX_CONNECTIONS: Final = 256
 
 def main(channel: socket.socket, listener: socket.socket, spec: Mapping[str, Any]) -> None:
     """Load the model that `spec` names and serve it until the channel ends."""
+    job = JobSpec.from_json(spec)
     try:
-        predictor = load(JobSpec.from_json(spec))
+        predictor = load(job)
     except BuildFailed as failure:
         messages.send(channel, {"ready": False, **failure.to_json()})
         return
     warnings.simplefilter("ignore")  # the build's report has them
-    server = Server(channel, listener, predictor)
+    limit = answer_limit(predictor.signature, job.answer_limit)
+    server = Server(channel, listener, Batcher(predictor, limit))
     messages.send(channel, {"ready": True})
     server.serve()
 
@@ -75,12 +78,10 @@ def load(spec: JobSpec) -> Predictor:
 class Server:
     """Connections of one worker, and the batcher behind them."""
 
-    def __init__(
-        self, channel: socket.socket, listener: socket.socket, predictor: Predictor
-    ) -> None:
+    def __init__(self, channel: socket.socket, listener: socket.socket, batcher: Batcher) -> None:
         self._channel = channel
         self._inbox = messages.Inbox()
-        self._batcher = Batcher(predictor)
+        self._batcher = batcher
         self._connections: set[Connection] = set()
         self._interest: dict[Connection, int] = {}
         self._stopping = False
@@ -96,12 +97,14 @@ class Server:
     def serve(self) -> None:
         """Answer until the channel ends; then answer what is queued and return."""
         while not self._stopping:
-            self._turn(None)
+            self._turn(0.0 if self._batcher.has_work else None)
         self._selector.unregister(self._listener)
         self._selector.unregister(self._channel)
         self._listener.close()
         deadline = time.monotonic() + DRAIN_SECONDS
         self._turn(0.0)
+        while self._batcher.has_work and time.monotonic() < deadline:
+            self._turn(0.0)
         while any(item.has_output for item in self._connections) and time.monotonic() < deadline:
             self._turn(0.1)
         for connection in list(self._connections):
@@ -109,7 +112,10 @@ class Server:
         self._selector.close()
 
     def _turn(self, timeout: float | None) -> None:
-        """Take what has arrived everywhere, then answer it."""
+        """Take what has arrived everywhere, then answer one batch of it.
+
+        One, so that whoever asks whether this process is alive waits for no more than that.
+        """
         for key, events in self._selector.select(timeout):
             connection = key.data
             if connection is None:
@@ -120,10 +126,9 @@ class Server:
             if events & selectors.EVENT_READ:
                 self._read(connection)
             self._settle(connection)
-        for answered in self._batcher.run():
-            for connection in answered:
-                connection.flush()
-                self._settle(connection)
+        for connection in self._batcher.run():
+            connection.flush()
+            self._settle(connection)
 
     def _control(self, source: object) -> None:
         if source is self._listener:

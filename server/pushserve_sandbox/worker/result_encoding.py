@@ -1,14 +1,29 @@
-"""Result encoding: cuts a batch's outputs into each request's RESULT frame."""
+"""Result encoding: each request's RESULT frame, or ERROR where it cannot have one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from pushserve_runtime.frames import HEADER, PREFIX, Array, Kind, encode_arrays
-from pushserve_runtime.signature import DType
+from pushserve_runtime.frames import (
+    ARRAY,
+    HEADER,
+    OBJECT,
+    PREFIX,
+    Array,
+    Kind,
+    encode_arrays,
+    join_items,
+)
+from pushserve_runtime.output_arrays import NotAnOutput
+from pushserve_runtime.signature import DType, OutputSpec
+from pushserve_sandbox.loading.predict_py import RecordsPredictor
+from pushserve_sandbox.prediction.json_values import NotJson, TooLarge, json_object
+from pushserve_sandbox.prediction.predictor import Predictor
+from pushserve_sandbox.worker.error_frames import error_frame
+from pushserve_sandbox.worker.struct_bytes import struct_bytes
 
 _CACHED: Final = 4096
 _FIXED: Final = HEADER.size - 4 + 2 * PREFIX.size
@@ -17,22 +32,45 @@ Bounds = Sequence[tuple[int, int]]
 """First row and row after the last, for each request of a batch."""
 
 
-class Answers:
-    """Writes RESULT frames. What is the same for many answers is made once."""
+class ArrayAnswers:
+    """Outputs as arrays. What is the same for many answers is made once.
 
-    def __init__(self) -> None:
+    `limit` is the most bytes of one answer.
+    """
+
+    def __init__(self, predictor: Predictor, limit: int) -> None:
+        self._predictor = predictor
+        self._limit = limit
         self._texts: dict[str, bytes] = {}
         self._heads: dict[tuple[DType, int, int, int], bytes] = {}
 
     def frames(
-        self, requests: Sequence[int], bounds: Bounds, arrays: Sequence[Array]
+        self,
+        requests: Sequence[int],
+        bounds: Bounds,
+        inputs: Sequence[Array],
+        outputs: Sequence[OutputSpec],
     ) -> list[bytes]:
-        """Give one frame for each request id."""
-        columns = [self._blocks(array, bounds) for array in arrays]
+        """Predict, and give one frame for each request id.
+
+        Raises:
+            Exception: whatever the model raises.
+            NotAnOutput: it gave something else than its signature has.
+        """
+        arrays = self._predictor.predict(inputs, [spec.name for spec in outputs])
+        for spec, array in zip(outputs, arrays, strict=True):
+            _check(array, spec, bounds[-1][1])
+        try:
+            columns = [self._blocks(array, bounds) for array in arrays]
+        except UnicodeEncodeError:
+            raise NotAnOutput("a text holds half of a surrogate pair, which is no text") from None
         count = PREFIX.pack(len(arrays), 0)
         frames = []
         for request, (start, stop), *blocks in zip(requests, bounds, *columns, strict=True):
             size = _FIXED + sum(map(len, blocks))
+            if size > self._limit:
+                frames.append(error_frame(request, TooLarge(self._limit)))
+                continue
             head = HEADER.pack(size, request, Kind.RESULT) + PREFIX.pack(0, stop - start)
             frames.append(b"".join((head, count, *blocks)))
         return frames
@@ -84,3 +122,64 @@ def _part(array: Array, start: int, stop: int) -> bytes:
     nulls = None if array.nulls is None else array.nulls[start:stop]
     part = Array(array.dtype, array.values[start:stop], nulls)
     return b"".join(encode_arrays(0, stop - start, [part])[1:])
+
+
+class ObjectAnswers:
+    """Objects of a `predict.py`, each request's by itself: what is wrong with one is its own.
+
+    `limit` is the most bytes of one answer.
+    """
+
+    def __init__(self, predictor: RecordsPredictor, limit: int) -> None:
+        self._predictor = predictor
+        self._limit = limit
+
+    def frames(
+        self,
+        requests: Sequence[int],
+        bounds: Bounds,
+        inputs: Sequence[Array],
+        outputs: Sequence[OutputSpec],
+    ) -> list[bytes]:
+        """Predict, and give one frame for each request id.
+
+        Raises:
+            Exception: whatever the code raises.
+            NotAnOutput: it gave another number of rows.
+        """
+        results = self._predictor.results(inputs)
+        return [
+            self._frame(request, results[start:stop], len(outputs))
+            for request, (start, stop) in zip(requests, bounds, strict=True)
+        ]
+
+    def _frame(self, request: int, results: Sequence[Any], outputs: int) -> bytes:
+        try:
+            block = self._block(results)
+        except (NotJson, RecursionError, MemoryError) as error:
+            return error_frame(request, error)
+        size = _FIXED + outputs * len(block)
+        head = HEADER.pack(size, request, Kind.RESULT) + PREFIX.pack(0, len(results))
+        return b"".join((head, PREFIX.pack(outputs, 0), *[block] * outputs))
+
+    def _block(self, results: Sequence[Any]) -> bytes:
+        items, left = [], self._limit
+        for result in results:
+            item = struct_bytes(json_object(result, left))
+            left -= len(item)
+            if left < 0:
+                raise TooLarge(self._limit)
+            items.append(item)
+        data = join_items(items)
+        head = ARRAY.pack(OBJECT, 1, 0, len(data), len(items), 0)
+        return b"".join((head, data, bytes(-len(data) % 8)))
+
+
+def _check(array: Array, spec: OutputSpec, rows: int) -> None:
+    values = array.values
+    columns = values.shape[1] if values.ndim == 2 else 0
+    if (len(values), columns, array.dtype) != (rows, spec.columns, spec.dtype):
+        raise NotAnOutput(
+            f"{spec.name} is {len(values)} rows of {columns} columns of {array.dtype}, where "
+            f"{rows} rows of {spec.columns} columns of {spec.dtype} were to come"
+        )

@@ -38,6 +38,7 @@ STATUS_CODES: Final[dict[type[errors.PushserveError], grpc.StatusCode]] = {
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.ModelFailed: grpc.StatusCode.INTERNAL,
     errors.Unimplemented: grpc.StatusCode.UNIMPLEMENTED,
+    errors.BadAnswer: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import selectors
-import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from typing import Any, Final
 from pushserve_runtime.job_spec import Format
 from pushserve_runtime.messages import ChannelError
 from pushserve_runtime.signature import Signature
+from pushserve_server.build.build_ending import Limits, judge, timed_out
 from pushserve_server.build.build_report import (
     clean_text,
     invalid_answer,
@@ -25,7 +25,7 @@ from pushserve_server.build.build_report import (
 from pushserve_server.build.contract import ModelFiles
 from pushserve_server.domain.records import EngineName
 from pushserve_server.errors import DeploymentFailed
-from pushserve_server.sandbox_client import Exit, Job, JobPolicy, SandboxClient
+from pushserve_server.sandbox_client import Job, JobPolicy, SandboxClient
 from pushserve_server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,6 @@ _ANSWER_PATIENCE: Final = 10.0
 _MOST_NOTES: Final = 50
 _MOST_MESSAGES: Final = 200
 """Of one job; an honest one sends about six."""
-_EXIT_JAIL: Final = 71  # as pushserve_sandbox.zygote.child has it, without its imports
 
 
 class Interrupted(Exception):
@@ -52,15 +51,6 @@ class BuildResult:
     report: dict[str, Any]
     has_graph: bool = False
     """Whether an artifact that is no graph was compiled to one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one build may use: seconds, bytes of address space, and bytes of a graph."""
-
-    timeout: float
-    memory: int
-    graph: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +170,7 @@ class _Conversation:
         self._graph = graph
         self._messages = 0
         self._began = False
+        self._raised = ""
         self._has_graph = False
 
     def listen(self, cancelled: threading.Event) -> _Heard:
@@ -192,7 +183,7 @@ class _Conversation:
         deadline = time.monotonic() + self._limits.timeout
         while not cancelled.is_set():
             if time.monotonic() > deadline:
-                raise _timeout(self._limits)
+                raise timed_out(self._limits)
             self._job.output.log()
             if _readable(self._job):
                 message = self._receive()
@@ -209,7 +200,8 @@ class _Conversation:
         except (ChannelError, TimeoutError) as error:
             raise invalid_answer(clean_text(str(error), 200)) from None
         if message is None:
-            raise judge(self._job.wait(_EXIT_PATIENCE), self._limits, began=self._began)
+            end = self._job.wait(_EXIT_PATIENCE)
+            raise judge(end, self._limits, began=self._began, raised=self._raised)
         return message
 
     def _receive_graph(self, message: Mapping[str, Any]) -> None:
@@ -229,10 +221,16 @@ class _Conversation:
             raise invalid_answer(f"more than {_MOST_MESSAGES} messages")
         if "failed" in message:
             logger.warning("a build child failed: %s", clean_text(repr(message["failed"])))
+            self._raised = _class_in(message["failed"])
         elif "stage" in message:
             self._began = True
             if self._messages <= _MOST_NOTES:
                 self._progress(clean_text(message.get("message"), 200))
+
+
+def _class_in(failed: object) -> str:
+    """Give the class that a child says it raised: a stranger may have written it."""
+    return clean_text(failed.get("type"), 100) if isinstance(failed, dict) else ""
 
 
 def _readable(job: Job) -> bool:
@@ -248,51 +246,4 @@ def _refused(answer: Mapping[str, Any]) -> DeploymentFailed:
         return invalid_answer("reason")
     return DeploymentFailed(
         reason, clean_text(answer.get("message")), clean_text(answer.get("fix"))
-    )
-
-
-def judge(end: Exit | None, limits: Limits, *, began: bool) -> DeploymentFailed:
-    """Say why a child ended without an answer; None stands for one that is still there.
-
-    `began` tells whether it had said that it loads the model: it was then in its jail, and what
-    it exits with is the model's choice.
-    """
-    if end is None:
-        return invalid_answer("it closed its channel")
-    if end.signal == signal.SIGXCPU or (
-        end.signal == signal.SIGKILL and end.cpu_seconds >= limits.timeout - 1
-    ):
-        return _timeout(limits)
-    if end.signal == signal.SIGKILL:
-        return DeploymentFailed(
-            "SANDBOX_MEMORY",
-            f"the build was killed by the system after it took {end.max_rss // 1024**2} MiB",
-            "Make the model smaller; or ask the server's operator for a machine with more memory.",
-        )
-    if end.signal is not None:
-        return DeploymentFailed(
-            "SANDBOX_CRASHED",
-            f"the process that loaded the model crashed ({signal.Signals(end.signal).name})",
-            "Load the model in a fresh Python with the server's package versions; a native "
-            "library in it crashes, or it was saved by another version of one.",
-        )
-    if end.code == _EXIT_JAIL and not began:
-        return DeploymentFailed(
-            "SANDBOX_UNAVAILABLE",
-            "this server could not lock the model's process in",
-            "The server's operator runs `pushserve doctor`, which says what the machine lacks.",
-        )
-    return DeploymentFailed(
-        "SANDBOX_CRASHED",
-        f"the process that loaded the model ended by itself with exit code {end.code}",
-        "The model's code must not end the process (os._exit, sys.exit).",
-    )
-
-
-def _timeout(limits: Limits) -> DeploymentFailed:
-    return DeploymentFailed(
-        "SANDBOX_TIMEOUT",
-        f"loading and checking the model took more than {limits.timeout:g} s",
-        "Make the model or its examples smaller; or ask the server's operator for a higher "
-        "build_timeout.",
     )

@@ -21,7 +21,7 @@ from pushserve_server.api.server import make_health, make_pipeline
 from pushserve_server.api.servicer import ModelService
 from pushserve_server.api.transport.factory import make_transport
 from pushserve_server.build.bundles import Bundles
-from pushserve_server.data_layout import bundles_dir, worker_note, worker_socket
+from pushserve_server.data_layout import bundles_dir, worker_folder
 from pushserve_server.domain.loading_rules import PreloadRule
 from pushserve_server.domain.records import EngineName, Version
 from pushserve_server.processes.boot import Boot
@@ -29,7 +29,7 @@ from pushserve_server.registry import Registry
 from pushserve_server.serve.async_registry import AsyncRegistry
 from pushserve_server.serve.engines.engine import Engine
 from pushserve_server.serve.engines.onnx_engine import OnnxEngine
-from pushserve_server.serve.engines.worker_engine import WorkerEngine
+from pushserve_server.serve.engines.worker_engine import WorkerEngine, WorkerLimits
 from pushserve_server.serve.malloc import share_arenas
 from pushserve_server.serve.models.model_table import ModelTable
 from pushserve_server.settings import split_address
@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 POLL: Final = 0.1
 """How often the registry's counter is read when no hint comes, in seconds."""
 HEARTBEAT: Final = 2.0
+ANSWER_THREADS: Final = 2
+"""For workers' large answers. To check one of 16 MiB may take 350 MB: few at a time."""
 _SWITCH: Final = 0.0001
 """How long the transport's thread waits for one that computes in Python, in seconds: several times
 a call. With Python's 0.005, a client that sends large tables makes all others wait for 30 ms."""
@@ -109,15 +111,17 @@ async def _wait_for_hint(hint: socket.socket, seconds: float) -> None:
             pass
 
 
-def _make_model_table(boot: Boot, store: AsyncRegistry, pool: ThreadPoolExecutor) -> ModelTable:
+def _make_model_table(
+    boot: Boot, store: AsyncRegistry, pool: ThreadPoolExecutor, answers: ThreadPoolExecutor
+) -> ModelTable:
     settings = boot.settings
     bundles = Bundles(bundles_dir(settings))
+    limits = WorkerLimits(settings.predict_timeout, settings.max_answer)
 
     def make_engine(version: Version) -> Engine:
         if version.engine is EngineName.ONNX:
             return OnnxEngine(version, bundles, pool)
-        run_dir = boot.run_dir
-        return WorkerEngine(worker_socket(run_dir, version.id), worker_note(run_dir, version.id))
+        return WorkerEngine(version, worker_folder(boot.run_dir, version.id), limits, answers)
 
     return ModelTable(
         store,
@@ -138,7 +142,8 @@ async def run(boot: Boot) -> None:
     wakeups = Wakeups(boot.run_dir)
     store = AsyncRegistry(registry, wakeups, boot.id, remote_threads=settings.max_control_calls)
     pool = ThreadPoolExecutor(os.cpu_count() or 1, "onnx")
-    model_table = _make_model_table(boot, store, pool)
+    answers = ThreadPoolExecutor(ANSWER_THREADS, "answers")
+    model_table = _make_model_table(boot, store, pool, answers)
     health = make_health()
     host, _ = split_address(settings.listen)
     address = f"[{host}]:{boot.port}" if ":" in host else f"{host}:{boot.port}"
@@ -169,6 +174,7 @@ async def run(boot: Boot) -> None:
     await store.stopped()
     store.close()
     pool.shutdown(cancel_futures=True)
+    answers.shutdown(cancel_futures=True)
     registry.close()
     beating.cancel()
 

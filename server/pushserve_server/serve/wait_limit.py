@@ -19,6 +19,7 @@ FEW: Final = 16
 _WINDOW: Final = 0.25
 """Seconds after which the pace is taken anew."""
 _LEAST_PAUSE: Final = 0.1
+_PAUSE_WHILE_NONE_ENDS: Final = 1.0
 
 
 class WaitLimiter:
@@ -48,6 +49,12 @@ class WaitLimiter:
         if passed > _WINDOW and self.ended:
             self._rate = self.ended / passed
             self.begin(now)
+        elif passed > self._longest and not self.ended:
+            raise Overloaded(
+                f"none of {in_flight} calls of this version has ended for {passed:.0f} s; "
+                "try again shortly",
+                _PAUSE_WHILE_NONE_ENDS,
+            )
         if not self._rate:
             return
         wait = in_flight / self._rate

@@ -17,7 +17,7 @@ class JobReports:
     """Hears one worker. `folder` is its model's, whose path is not for others to see."""
 
     def __init__(self, job: Job, folder: str) -> None:
-        self._job = job
+        self.job = job
         self._folder = folder
         self._inbox = Inbox(SMALL)
         self.ready = False
@@ -29,10 +29,10 @@ class JobReports:
 
     def hear(self) -> None:
         """Take what it has said, and log what it has printed; does not wait."""
-        self._job.output.log()
+        self.job.output.log()
         try:
             for _ in range(_MESSAGES_AT_ONCE):
-                if not self._inbox.read(self._job.channel):
+                if not self._inbox.read(self.job.channel):
                     return
                 message = self._inbox.take()
                 if message is None:

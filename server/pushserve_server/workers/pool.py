@@ -7,32 +7,30 @@ wait, while a worker starts or starts again.
 from __future__ import annotations
 
 import logging
-import socket
+import shutil
 import threading
 import time
 from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Final
 
-from pushserve_runtime.messages import ChannelError
-from pushserve_server.build.bundles import Bundle, BundleBroken, Bundles
-from pushserve_server.data_layout import worker_note, worker_socket
+from pushserve_runtime.job_policy import nice_of
+from pushserve_server.build.bundles import BundleBroken, Bundles
+from pushserve_server.data_layout import worker_folder
 from pushserve_server.domain.records import EngineName, Version
 from pushserve_server.errors import Unavailable
-from pushserve_server.sandbox_client import Job, JobPolicy, SandboxClient
+from pushserve_server.sandbox_client import JobPolicy, SandboxClient
 from pushserve_server.settings import Settings
 from pushserve_server.supervision.backoff import Backoff
-from pushserve_server.unix_sockets import FileId, file_id, listen
-from pushserve_server.worker_notes import say_why
+from pushserve_server.unix_sockets import ListeningSocket
+from pushserve_server.worker_sockets import may_be_loadable, say_unloadable, socket_name
 from pushserve_server.workers.job_reports import JobReports
+from pushserve_server.workers.processor_share import ProcessorShare
+from pushserve_server.workers.worker_process import BACKLOG, Patience, WorkerProcess
 
 logger = logging.getLogger(__name__)
-
-_BACKLOG: Final = 128
-_CRASHES: Final = 3
-"""In a row, while it loads, after which a version is said to be one that cannot be loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +54,14 @@ def slot_changes(
 
 @dataclass(slots=True)
 class _Slot:
-    """One version's listening socket and the processes that accept on it.
+    """One version's workers; none until its bundle has said how many there are to be.
 
     `failure` is why it cannot be loaded, "" while it may be.
     """
 
     version: Version
     deployment: str
-    listener: socket.socket
-    file: FileId | None
-    jobs: dict[Job, JobReports] = field(default_factory=dict)
-    size: int = 1
-    crashes: int = 0
+    processes: list[WorkerProcess] = field(default_factory=list)
     failure: str = ""
     lacks_bundle: bool = False
     backoff: Backoff = field(default_factory=Backoff)
@@ -77,9 +71,15 @@ class _Slot:
         """What it is called in the log."""
         return f"{self.version.model} v{self.version.number}"
 
+    def why_unloadable(self) -> str:
+        """Say why no process can load the model; "" where one has, or may."""
+        if any(process.ready for process in self.processes):
+            return ""
+        return next(filter(None, (process.failure for process in self.processes)), "")
+
 
 class Workers:
-    """Runs the workers that the plan asks for, and starts again what ends.
+    """Runs the workers that the plan asks for, and starts again what ends or hangs.
 
     One thread may open and close slots while another one tends them.
     """
@@ -91,6 +91,8 @@ class Workers:
         self._run_dir = run_dir
         self._zygote = zygote
         self._bundles = bundles
+        self._patience = Patience(settings.build_timeout, settings.predict_timeout)
+        self._share = ProcessorShare()
         self._slots: dict[int, _Slot] = {}
         self._lock = threading.Lock()
 
@@ -104,7 +106,10 @@ class Workers:
     def pids(self) -> dict[int, list[int]]:
         """The processes that run for each version."""
         with self._lock:
-            return {i: [job.pid for job in slot.jobs] for i, slot in self._slots.items()}
+            return {
+                i: [one.pid for one in slot.processes if one.pid is not None]
+                for i, slot in self._slots.items()
+            }
 
     @property
     def without_bundle(self) -> set[int]:
@@ -123,117 +128,98 @@ class Workers:
             for version_id in changes.close:
                 self._close(self._slots.pop(version_id))
             for version_id in changes.open:
-                listener, file = self._listen(version_id)
                 deployment = (deployments or {}).get(version_id, "")
-                self._slots[version_id] = _Slot(versions[version_id], deployment, listener, file)
+                self._slots[version_id] = _Slot(versions[version_id], deployment)
             for version_id, slot in self._slots.items():
                 slot.version = versions.get(version_id, slot.version)
 
-    def _listen(self, version_id: int) -> tuple[socket.socket, FileId | None]:
-        path = worker_socket(self._run_dir, version_id)
-        return listen(path, _BACKLOG), file_id(path)
-
     def tend(self) -> None:
-        """Note which workers have ended, and start those whose wait is over."""
+        """Look after every process once, and start those whose wait is over."""
         with self._lock:
+            now = time.monotonic()
             for slot in self._slots.values():
-                try:
-                    self._tend(slot, time.monotonic())
-                except Exception:
-                    slot.backoff.ended(time.monotonic(), was_ready=False)
-                    text = "the worker of %s; tried again in %.1f s"
-                    logger.exception(text, slot.name, slot.backoff.wait)
+                if slot.backoff.may_start(now):
+                    self._tend_guarded(slot, now)
+            self._share.tend(
+                {
+                    process.pid
+                    for slot in self._slots.values()
+                    for process in slot.processes
+                    if process.pid is not None and process.is_silent(now)
+                }
+            )
 
-    def _tend(self, slot: _Slot, now: float) -> None:
-        for job, reports in list(slot.jobs.items()):
-            reports.hear()
-            end = _how_it_ended(job, reports)
-            if end or reports.failure:
-                self._let_go(slot, job, end, now)
-            elif reports.ready:
-                slot.crashes = 0
-                self._note(slot, "")
-        if slot.failure:
-            say_why(worker_note(self._run_dir, slot.version.id), slot.failure)
-        if slot.backoff.may_start(now):
-            self._keep_reachable(slot)
-            if len(slot.jobs) < slot.size:
-                self._start(slot, now)
-
-    def _let_go(self, slot: _Slot, job: Job, end: str, now: float) -> None:
-        """Note how a worker has ended; end it, where it is of no use."""
-        reports = slot.jobs.pop(job)
-        reports.hear()  # its last words
-        job.close()
-        slot.backoff.ended(now, was_ready=reports.ready)
-        said = ": ".join(filter(None, (end, reports.failure or reports.trouble)))
-        logger.warning("a worker of %s (process %d) ended: %s", slot.name, job.pid, said)
-        if reports.ready or reports.trouble:
-            return
-        slot.crashes += 1
-        if reports.failure:
-            self._note(slot, reports.failure)
-        elif slot.crashes >= _CRASHES:
-            self._note(slot, f"its process ended while it loaded the model ({end})")
-
-    def _note(self, slot: _Slot, failure: str) -> None:
-        """Tell frontends why the model cannot be loaded, or that it can."""
-        if failure == slot.failure:
-            return
-        slot.failure = failure
-        worker_note(self._run_dir, slot.version.id).unlink(missing_ok=True)
-        if failure:
-            logger.error("%s (%s) cannot be loaded: %s", slot.name, slot.deployment, failure)
-
-    def _keep_reachable(self, slot: _Slot) -> None:
-        """Have the workers listen on a new socket where the file of the last one has gone."""
-        path = worker_socket(self._run_dir, slot.version.id)
-        if slot.file is not None and file_id(path) == slot.file:
-            return
-        listener, slot.file = self._listen(slot.version.id)
-        slot.listener.close()
-        slot.listener = listener
-        for job in list(slot.jobs):
-            try:
-                job.send({"listen": True}, fds=[listener.fileno()], timeout=1.0)
-            except Unavailable:  # another one is started in its place
-                del slot.jobs[job]
-                job.close()
-        logger.warning("the socket of %s was removed; made it again", slot.name)
-
-    def _start(self, slot: _Slot, now: float) -> None:
+    def _tend_guarded(self, slot: _Slot, now: float) -> None:
+        """Tend one slot; what it raises is no other slot's."""
         try:
-            bundle = self._bundles.open(slot.version.digest)
-            slot.size = max(1, int(bundle.spec.get("workers", 1)))
-            while len(slot.jobs) < slot.size:
-                job = self._start_job(slot, bundle)
-                slot.jobs[job] = JobReports(job, str(bundle.folder))
-            slot.lacks_bundle = False
+            if not slot.processes:
+                self._open(slot)
+            for process in slot.processes:
+                process.tend(now, partial(self._start_job, slot))
+            self._note_failure(slot)
         except (BundleBroken, Unavailable) as error:
             # A missing bundle is built again by the deployer, a missing zygote started again.
             slot.lacks_bundle = isinstance(error, BundleBroken)
             slot.backoff.ended(now, was_ready=False)
             logger.warning("the worker of %s cannot be started yet: %s", slot.name, error)
+        except Exception:
+            slot.backoff.ended(now, was_ready=False)
+            text = "the worker of %s; tried again in %.1f s"
+            logger.exception(text, slot.name, slot.backoff.wait)
+        else:
+            slot.backoff.reset()
 
-    def _start_job(self, slot: _Slot, bundle: Bundle) -> Job:
+    def _open(self, slot: _Slot) -> None:
+        """Make the sockets, all at once for who looks: the folder gets its name last."""
+        bundle = self._bundles.open(slot.version.digest)
+        folder = worker_folder(self._run_dir, slot.version.id)
+        new = folder.with_suffix(".new")
+        for old in (folder, new):
+            shutil.rmtree(old, ignore_errors=True)
+        new.mkdir(mode=0o700)
+        count = max(1, int(bundle.spec.get("workers", 1)))
+        made = [ListeningSocket.make(new / socket_name(i), BACKLOG) for i in range(count)]
+        new.rename(folder)
+        for listening in made:
+            listening.path = folder / listening.path.name
+        slot.processes = [WorkerProcess(slot.name, listening, self._patience) for listening in made]
+
+    def _note_failure(self, slot: _Slot) -> None:
+        """Tell frontends why the model cannot be loaded, or that it may be."""
+        folder, why = worker_folder(self._run_dir, slot.version.id), slot.why_unloadable()
+        if why != slot.failure:
+            slot.failure = why
+            may_be_loadable(folder)
+            if why:
+                logger.error("%s (%s) cannot be loaded: %s", slot.name, slot.deployment, why)
+        if why:
+            say_unloadable(folder, why)
+
+    def _start_job(self, slot: _Slot, listener: int) -> JobReports:
+        bundle = self._bundles.open(slot.version.digest)
+        slot.lacks_bundle = False
+        version = slot.version
         spec = {
             **bundle.spec,
             "folder": str(bundle.folder),
-            "signature": slot.version.signature.to_json(),
-            "fast_path": _chosen_fast_path(slot.version),
+            "signature": version.signature.to_json(),
+            "fast_path": _chosen_fast_path(version),
+            "answer_limit": self._settings.max_answer,
         }
-        policy = JobPolicy(read=(bundle.folder,), write=(), memory=self._settings.sandbox_memory)
-        version = slot.version
+        policy = JobPolicy(
+            read=(bundle.folder,),
+            write=(),
+            memory=self._settings.sandbox_memory,
+            nice=nice_of(len(slot.processes)),
+        )
         log_as = {"model": version.model, "version": version.number, "deployment": slot.deployment}
-        fds = (slot.listener.fileno(),)
-        return self._zygote.start("worker", spec, policy, fds=fds, log_as=log_as)
+        job = self._zygote.start("worker", spec, policy, fds=(listener,), log_as=log_as)
+        return JobReports(job, str(bundle.folder))
 
     def _close(self, slot: _Slot) -> None:
-        for job in slot.jobs:
-            job.close()
-        slot.listener.close()
-        for path in (worker_socket, worker_note):
-            path(self._run_dir, slot.version.id).unlink(missing_ok=True)
+        for process in slot.processes:
+            process.close()
+        shutil.rmtree(worker_folder(self._run_dir, slot.version.id), ignore_errors=True)
         logger.info("stopped the worker of %s", slot.name)
 
     def close(self) -> None:
@@ -249,16 +235,3 @@ def _chosen_fast_path(version: Version) -> str | None:
     report = version.report
     old: str | None = report.get("walk")
     return report.get("fast_path", old and old.removeprefix("walked "))
-
-
-def _how_it_ended(job: Job, reports: JobReports) -> str:
-    """Say how a worker ended; "" while it runs."""
-    try:
-        end = job.wait(0)
-    except (Unavailable, ChannelError) as error:
-        reports.trouble = str(error)  # the zygote's
-        return "with the zygote"
-    if end is None:
-        return ""
-    how = f"signal {end.signal}" if end.signal else f"code {end.code}"
-    return f"{how} after {end.cpu_seconds:.1f} s of CPU, {end.max_rss >> 20} MiB at most"

@@ -54,7 +54,9 @@ class ModelServiceTask:
         Raises:
             BadInput: they do not fit the signature.
         """
-        return request_from_proto(self._message, decoder)
+        request = request_from_proto(self._message, decoder)
+        request.size = self._size
+        return request
 
 
 def decode_predict(call: Call) -> ModelServiceTask:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 from google.protobuf import struct_pb2
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from pushserve.v1 import model_service_pb2 as pb
@@ -21,12 +22,13 @@ from pushserve_runtime.signature import DType, OutputSpec
 from pushserve_server.api.doors.wire_format import length_delimited_tag, varint
 from pushserve_server.api.record_messages import ENGINE_TO_PROTO
 from pushserve_server.domain.records import Version
-from pushserve_server.errors import ModelFailed
+from pushserve_server.errors import BadAnswer
 from pushserve_server.serve.codec.output_selection import Encoder
 
 _MOST_LABELS: Final = 4096
 
 
+_ROWS: Final = length_delimited_tag(pb.PredictResponse, "rows")
 _OUTPUTS: Final = length_delimited_tag(pb.PredictResponse, "outputs")
 _SHAPE: Final = length_delimited_tag(pb.Output, "shape")
 _DOUBLES: Final = length_delimited_tag(pb.Output, "doubles")
@@ -158,27 +160,16 @@ def _values(dtype: DType, values: NDArray[Any]) -> tuple[bytes, bytes]:
 
 
 def _rows_message(array: Array) -> bytes:
-    return pb.PredictResponse(rows=rows_to_proto(array)).SerializeToString()
-
-
-def rows_to_proto(array: Array) -> list[struct_pb2.Struct]:
-    """Convert what a `predict.py` gave, one object for each row.
+    """Join the objects that a worker has serialized, checked by reading them.
 
     Raises:
-        ModelFailed: a row is not a JSON object.
+        BadAnswer: one is no Struct.
     """
-    rows = []
+    parts: list[bytes] = []
     for item in array.values.tolist():
-        row = struct_pb2.Struct()
         try:
-            row.update(_plain(item))
-        except (ValueError, TypeError, AttributeError):
-            raise ModelFailed("predict.py returned something that is not a JSON object") from None
-        rows.append(row)
-    return rows
-
-
-def _plain(item: Any) -> dict[str, Any]:
-    if not isinstance(item, dict):
-        raise TypeError("not an object")
-    return item
+            struct_pb2.Struct.FromString(item)
+        except DecodeError:
+            raise BadAnswer("the worker gave a row that is no JSON object") from None
+        parts += (_ROWS, varint(len(item)), item)
+    return b"".join(parts)

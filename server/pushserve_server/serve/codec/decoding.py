@@ -31,15 +31,17 @@ class DecodedRequest:
 
     `raw` are the bytes of a tensor of doubles as they came, or None. They are decoded and
     checked when somebody asks for their arrays, or together with those of others (`joined`).
+    `size` is how many bytes the whole request had, where whoever decodes it says so.
     """
 
-    __slots__ = ("_arrays", "_decoder", "raw", "rows")
+    __slots__ = ("_arrays", "_decoder", "raw", "rows", "size")
 
     def __init__(
         self, rows: int, arrays: list[Array] | None, raw: bytes | None, decoder: Decoder
     ) -> None:
         self.rows = rows
         self.raw = raw
+        self.size = 0
         self._arrays = arrays
         self._decoder = decoder
 

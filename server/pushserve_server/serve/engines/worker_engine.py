@@ -1,34 +1,33 @@
-"""Worker engine: one unix connection to a version's sandboxed process.
+"""Worker engine: a version's sandboxed processes, each behind a unix socket of its own.
 
-The supervisor owns the listening socket and starts the process again when it dies, so a
+The supervisor owns the listening sockets and starts a process again when it dies, so a
 connection made meanwhile waits in the backlog until there is somebody to accept it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+from concurrent.futures import Executor
 from contextlib import suppress
-from itertools import count
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
-from pushserve_runtime.frames import (
-    HEADER,
-    MAX_FRAME,
-    Array,
-    FrameError,
-    Kind,
-    decode_arrays,
-    encode_arrays,
-    encode_frame,
+from pushserve_runtime.frames import FrameError, encode_arrays
+from pushserve_runtime.result_frame import (
+    answer_limit,
+    decode_result,
+    numbers_size,
+    result_limit,
 )
-from pushserve_server.domain.records import EngineName
-from pushserve_server.errors import BadInput, ModelFailed, Unavailable, Violation
+from pushserve_runtime.signature import Layout, OutputSpec
+from pushserve_server.domain.records import EngineName, Version
+from pushserve_server.errors import BadAnswer, BadInput, ModelFailed, Unavailable, Violation
 from pushserve_server.serve.codec.decoding import DecodedRequest
 from pushserve_server.serve.codec.output_selection import OutputSelection
-from pushserve_server.worker_notes import read_why
+from pushserve_server.serve.engines.worker_connection import WorkerConnection
+from pushserve_server.worker_sockets import sockets_in, why_unloadable
 
 logger = logging.getLogger(__name__)
 
@@ -36,220 +35,204 @@ _RECONNECT: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds before each try to connect; the last one repeats."""
 _LOOK_FOR_NOTE: Final = 0.1
 """How often it is looked whether there will be no worker, in seconds."""
+_LARGE: Final = 64 * 1024
+"""Bytes from which requests and answers are encoded on a thread: objects take 10 ms a megabyte."""
+_START_PATIENCE: Final = 20.0
+"""How long a call waits for a worker to be there, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    """Seconds that a worker may be silent for, and the most bytes of an answer."""
+
+    patience: float
+    answer: int
 
 
 class WorkerEngine:
     """Forwards requests as frames and hands each answer to its caller.
 
-    `note` says why there is no worker, where it is known (`worker_notes`).
+    `folder` is where the version's workers listen. Large answers are made on `threads`.
     """
 
     name = EngineName.WORKER
-    size = 0  # its model is in another process
+    size = 0  # its model is in other processes
 
-    def __init__(self, socket_path: Path, note: Path) -> None:
-        self._path = socket_path
-        self._note = note
-        self._connection: _Connection | None = None
-        self._connected = asyncio.Event()
+    def __init__(
+        self, version: Version, folder: Path, limits: WorkerLimits, threads: Executor
+    ) -> None:
+        self._version = version
+        self._folder = folder
+        self._patience = limits.patience
+        self._limit = answer_limit(version.signature, limits.answer)
+        self._threads = threads
+        self._may_hold_texts = version.signature.layout is not Layout.MATRIX
+        self._outputs: dict[int, tuple[OutputSpec, ...]] = {}
+        self._greeted: list[WorkerConnection] = []
+        self._turn = 0
+        self._some = asyncio.Event()
+        self._closed = False
         self._keeper: asyncio.Task[None] | None = None
 
     @property
     def ready(self) -> bool:
-        """Whether the worker has said hello and the connection stands."""
-        return self._connected.is_set()
+        """Whether a worker has said hello and its connection stands."""
+        return bool(self._greeted)
 
     async def load(self) -> None:
-        """Connect, and return when the worker has loaded its model."""
+        """Connect, and return when a worker has loaded its model."""
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep_connected())
-        await self._wait_for_worker()
+        await self._wait_for_some()
 
-    async def _wait_for_worker(self) -> None:
-        """Wait until there is one.
+    async def _wait_for_some(self) -> None:
+        """Wait until a worker is there, or the engine is closed.
 
         Raises:
             ModelFailed: none can load the model, for the reason given.
         """
-        while not self._connected.is_set():
-            why = read_why(self._note)
+        while not self._some.is_set():
+            why = why_unloadable(self._folder)
             if why:
                 raise ModelFailed(why, reason="LOAD_FAILED")
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_FOR_NOTE):
-                    await self._connected.wait()
+                    await self._some.wait()
 
     def inline(self, request: DecodedRequest, selection: OutputSelection) -> None:
-        """Say that every call has to wait for the worker."""
+        """Say that every call has to wait for a worker."""
 
     async def predict(self, request: DecodedRequest, selection: OutputSelection) -> bytes:
-        """Send the rows and wait for the outputs."""
-        if not self._connected.is_set():
-            await self._wait_for_worker()
-        connection = self._connection
-        assert connection is not None  # noqa: S101 (set before the event is)
-        return selection.one(await connection.call(request, selection.mask))
+        """Send the rows to the worker that has the least to do, and wait for the outputs."""
+        rows, mask = request.rows, selection.mask
+        specs = self._outputs.get(mask) or self._plan(mask)
+        self._check_size(specs, rows)
+        if self._may_hold_texts and request.size > _LARGE:
+            body = await asyncio.to_thread(encode_arrays, mask, rows, request.arrays)
+        else:
+            body = encode_arrays(mask, rows, request.arrays)
+        connection = self._least_busy() or await self._wait_for_one()
+        data = await connection.predict(body, result_limit(specs, rows, self._limit))
+        try:
+            if len(data) <= _LARGE:
+                answer = _answer(data, rows, specs, selection)
+            else:
+                answer = await asyncio.get_running_loop().run_in_executor(
+                    self._threads, _answer, data, rows, specs, selection
+                )
+        except FrameError as error:
+            connection.break_off(error)
+            raise connection.lost() from None
+        if len(answer) > self._limit:
+            raise BadAnswer(_too_large(rows, len(answer), self._limit), reason="ANSWER_TOO_LARGE")
+        return answer
+
+    def _plan(self, mask: int) -> tuple[OutputSpec, ...]:
+        outputs = self._version.signature.outputs
+        plan = tuple(spec for i, spec in enumerate(outputs) if mask >> i & 1)
+        if len(self._outputs) < 1024:
+            self._outputs[mask] = plan
+        return plan
+
+    def _check_size(self, specs: tuple[OutputSpec, ...], rows: int) -> None:
+        size = numbers_size(specs, rows)
+        if size > self._limit:
+            raise BadInput(
+                _too_large(rows, size, self._limit),
+                [Violation("rows", f"{size} bytes of outputs, at most {self._limit}")],
+                reason="ANSWER_TOO_LARGE",
+            )
+
+    def _least_busy(self) -> WorkerConnection | None:
+        """Choose: who is not silent, then who owes the fewest answers, then who is next."""
+        found = self._greeted
+        if len(found) < 2:
+            return found[0] if found else None
+        self._turn = (self._turn + 1) % len(found)
+        now = asyncio.get_running_loop().time()
+        return min(
+            found[self._turn :] + found[: self._turn],
+            key=lambda connection: (connection.is_suspect(now), connection.outstanding),
+        )
+
+    async def _wait_for_one(self) -> WorkerConnection:
+        try:
+            async with asyncio.timeout(_START_PATIENCE):
+                while not self._closed:
+                    await self._wait_for_some()
+                    found = self._least_busy()
+                    if found is not None:
+                        return found
+        except TimeoutError:
+            pass
+        name = f"{self._version.model} v{self._version.number}"
+        raise Unavailable(f"no worker of {name} is running yet", 1.0, reason="WORKER_STARTING")
 
     async def close(self) -> None:
-        """Stop reconnecting and close the connection."""
+        """Stop reconnecting and close the connections. Calls that wait are told to try again."""
+        self._closed = True
+        self._some.set()
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
-        self._drop()
 
     async def _keep_connected(self) -> None:
         tries = 0
-        loop = asyncio.get_running_loop()
+        while not (sockets := sockets_in(self._folder)):
+            await asyncio.sleep(_pause(tries))
+            tries += 1
+        async with asyncio.TaskGroup() as group:
+            for socket in sockets:
+                group.create_task(self._keep_one(socket))
+
+    async def _keep_one(self, socket: Path) -> None:
+        """Be connected to one process, and to each that takes its place."""
+        tries = 0
         while True:
-            try:
-                _, connection = await loop.create_unix_connection(_Connection, str(self._path))
-            except OSError:
-                await asyncio.sleep(_RECONNECT[min(tries, len(_RECONNECT) - 1)])
-                tries += 1
-                continue
-            self._connection = connection
-            if await connection.say_hello():
+            if await self._be_connected(socket):
                 tries = 0
-                self._connected.set()
-                await connection.closed
-                logger.warning("worker connection %s was lost", self._path.name)
-            self._drop()
-            await asyncio.sleep(_RECONNECT[min(tries, len(_RECONNECT) - 1)])
+            await asyncio.sleep(_pause(tries))
             tries += 1
 
-    def _drop(self) -> None:
-        self._connected.clear()
-        if self._connection is not None:
-            self._connection.abort()
-            self._connection = None
-
-
-class _Connection(asyncio.Protocol):
-    """Frames out, frames in, matched by request id."""
-
-    def __init__(self) -> None:
-        self._ids = count(1)
-        self._waiting: dict[int, asyncio.Future[memoryview]] = {}
-        self._buffer = bytearray()
-        self._transport: asyncio.Transport | None = None
-        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are none of asyncio's classes.
-        self._transport = cast("asyncio.Transport", transport)
-
-    async def say_hello(self) -> bool:
-        """Wait until the worker is there; False if the connection broke first."""
+    async def _be_connected(self, socket: Path) -> bool:
+        """Connect and stay so; say, when that has ended, whether the worker had said hello."""
+        connection = WorkerConnection(
+            self._version, socket, self._patience, lambda: self._forget(connection)
+        )
+        loop = asyncio.get_running_loop()
         try:
-            await self._ask(lambda number: encode_frame(number, Kind.HELLO))
-        except Unavailable:
+            await loop.create_unix_connection(lambda: connection, str(socket))
+            async with asyncio.timeout(self._patience):
+                await connection.hello()
+            self._greeted.append(connection)
+            self._some.set()
+            await connection.closed.wait()
+            logger.warning("a worker of %s v%d is gone", self._version.model, self._version.number)
+        except (OSError, TimeoutError, Unavailable):
             return False
+        finally:
+            connection.abort()
         return True
 
-    async def call(self, request: DecodedRequest, mask: int) -> list[Array]:
-        """Send a PREDICT frame and decode its answer."""
-        body = encode_arrays(mask, request.rows, request.arrays)
-        answer = await self._ask(lambda number: encode_frame(number, Kind.PREDICT, body))
-        try:
-            _, rows, arrays = decode_arrays(answer)
-        except FrameError:
-            self.abort()
-            raise ModelFailed("the worker sent an answer that cannot be read") from None
-        if rows != request.rows or len(arrays) != mask.bit_count():
-            raise ModelFailed(
-                "the worker sent another number of rows or outputs than it was asked for"
-            )
-        return arrays
-
-    async def _ask(self, frame: Any) -> memoryview:
-        if self._transport is None or self.closed.done():
-            raise _died()
-        number = next(self._ids) & 0xFFFFFFFF
-        future: asyncio.Future[memoryview] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = future
-        self._transport.writelines(frame(number))
-        try:
-            return await future
-        except asyncio.CancelledError:
-            # The caller hung up, or its deadline has passed.
-            if not self._transport.is_closing():
-                self._transport.writelines(encode_frame(number, Kind.CANCEL))
-            raise
-        finally:
-            self._waiting.pop(number, None)
-
-    def data_received(self, data: bytes) -> None:
-        buffer = self._buffer
-        if not buffer and self._whole(data):
-            self._take(memoryview(data))
-            return
-        buffer += data
-        end = self._complete(buffer)
-        if end:
-            whole = bytes(memoryview(buffer)[:end])
-            del buffer[:end]
-            self._take(memoryview(whole))
-
-    @staticmethod
-    def _whole(data: bytes) -> bool:
-        return len(data) >= HEADER.size and HEADER.unpack_from(data)[0] + 4 == len(data)
-
-    def _complete(self, buffer: bytearray) -> int:
-        """Give the size of all whole frames at the front of the buffer."""
-        at = 0
-        while len(buffer) - at >= HEADER.size:
-            size = HEADER.unpack_from(buffer, at)[0] + 4
-            if size > MAX_FRAME or size < HEADER.size:
-                self.abort()
-                return 0
-            if len(buffer) - at < size:
-                break
-            at += size
-        return at
-
-    def _take(self, frames: memoryview) -> None:
-        at = 0
-        while at < len(frames):
-            size, number, kind = HEADER.unpack_from(frames, at)
-            body = frames[at + HEADER.size : at + 4 + size]
-            at += 4 + size
-            future = self._waiting.get(number)
-            if future is None or future.done():
-                continue
-            if kind == Kind.ERROR:
-                future.set_exception(_error_from(body))
-            else:
-                future.set_result(body)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio names it)
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(_died())
-        if not self.closed.done():
-            self.closed.set_result(None)
-
-    def abort(self) -> None:
-        """Close at once; what waits gets `Unavailable`."""
-        if self._transport is not None:
-            self._transport.abort()
+    def _forget(self, connection: WorkerConnection) -> None:
+        if connection in self._greeted:
+            self._greeted.remove(connection)
+        if not self._greeted and not self._closed:
+            self._some.clear()
 
 
-def _died() -> Unavailable:
-    return Unavailable(
-        "the process that ran this version ended; it is being started again",
-        reason="WORKER_DIED",
+def _answer(
+    data: memoryview, rows: int, specs: tuple[OutputSpec, ...], selection: OutputSelection
+) -> bytes:
+    return selection.one(decode_result(data, rows, specs))
+
+
+def _pause(tries: int) -> float:
+    return _RECONNECT[min(tries, len(_RECONNECT) - 1)]
+
+
+def _too_large(rows: int, size: int, limit: int) -> str:
+    return (
+        f"the answer for {rows} rows takes {size} bytes, and {limit} are the most for one call; "
+        "send fewer rows at a time, or ask for fewer outputs"
     )
-
-
-def _error_from(body: memoryview) -> Exception:
-    """Build the error that an ERROR frame stands for. The worker is not trusted."""
-    try:
-        data = json.loads(bytes(body))
-        reason = str(data["reason"])[:64]
-        violations = [Violation(str(c), str(what)) for c, _row, what in data.get("fields", [])[:20]]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return ModelFailed("the worker sent an error that cannot be read")
-    if reason == "MODEL_REJECTED":
-        text = "the model refuses these values, although they fit its signature"
-        return BadInput(text, violations, reason="MODEL_REJECTED")
-    return ModelFailed("the model failed on these rows, although they fit its signature")
