@@ -169,7 +169,7 @@ def test_values_that_mean_a_number_or_text(given, sent):
         1j,
         object(),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 @pytest.mark.parametrize("form", [lambda v: {"a": [v]}, lambda v: [{"a": v}]], ids=["list", "row"])
 def test_values_without_an_equal_are_refused_by_name(value, form):
