@@ -28,6 +28,7 @@ from pydantic_settings import (
 )
 
 from pushserve_runtime.closest_name import closest_name, did_you_mean
+from pushserve_server.kubernetes_variables import is_kubernetes_variable
 from pushserve_server.settings import (
     HIDDEN,
     Bytes,
@@ -148,7 +149,13 @@ def _check_environment() -> None:
     known = {f"{_PREFIX}{name.upper()}" for name in _Given.model_fields}
     # The second is the client's: where the `pushserve` command finds the server.
     known |= {"PUSHSERVE_CONFIG", "PUSHSERVE_SERVER"}
-    unknown = sorted(n for n in os.environ if n.startswith(_PREFIX) and n not in known)
+    unknown = sorted(
+        name
+        for name, value in os.environ.items()
+        if name.startswith(_PREFIX)
+        and name not in known
+        and not is_kubernetes_variable(name, value)
+    )
     if unknown:
         raise ConfigError("\n".join(_unknown_variable(name, known) for name in unknown))
     path = os.environ.get("PUSHSERVE_CONFIG")

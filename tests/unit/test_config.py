@@ -139,3 +139,54 @@ def test_env_example_names_every_setting_with_its_default():
             field = name.removeprefix("PUSHSERVE_").lower()
             loaded = load_settings({field: value})
             assert getattr(defaults, field) == getattr(loaded, field), line
+
+
+ADDRESS = "10.96.12.7"
+KUBERNETES = {
+    "SERVICE_HOST": ADDRESS,
+    "SERVICE_PORT": "8500",
+    "SERVICE_PORT_GRPC": "8500",
+    "SERVICE_PORT_GRPC_WEB": "8501",
+    "PORT": f"tcp://{ADDRESS}:8500",
+    "PORT_8500_TCP": f"tcp://{ADDRESS}:8500",
+    "PORT_8500_TCP_PROTO": "tcp",
+    "PORT_8500_TCP_PORT": "8500",
+    "PORT_8500_TCP_ADDR": ADDRESS,
+    "PORT_53_UDP": f"udp://{ADDRESS}:53",
+    "PORT_53_UDP_PROTO": "udp",
+    "PORT_9_SCTP_ADDR": "fd00::7",
+    "PORT_9_SCTP": "sctp://[fd00::7]:9",
+}
+"""As the kubelet makes them of a Service (`envvars.FromServices`)."""
+
+
+@pytest.mark.parametrize("service", ["PUSHSERVE", "PUSHSERVE_BLUE", "PUSHSERVE_WEBHOOK"])
+def test_what_kubernetes_sets_for_a_service_of_that_name_is_no_setting(monkeypatch, service):
+    """A Service named pushserve kept every server in its namespace from starting."""
+    for name, value in KUBERNETES.items():
+        monkeypatch.setenv(f"{service}_{name}", value)
+    assert Settings() == load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "8500"),
+        ("PORT", "http://10.96.12.7:8500"),
+        ("PORT", "tcp://pushserve:8500"),
+        ("PORT", ""),
+        ("PORT_8500_TCP", "8500"),
+        ("PORT_8500_TCP_PROTO", "http"),
+        ("PORT_8500_HTTP", "tcp://10.96.12.7:8500"),
+        ("SERVICE_HOST", "pushserve.example.com"),
+        ("SERVICE_PORT", "tcp://10.96.12.7:8500"),
+        ("SERVICE_PORT_GRPC", "on"),
+        ("SERVICE_PORTS", "8500"),
+        ("SUPPORT", "yes"),
+        ("LISTENN", "tcp://10.96.12.7:8500"),
+        ("WEBHOOK_LISTEN_PORT", "8080"),
+    ],
+)
+def test_what_only_looks_like_it_is_refused(monkeypatch, name, value):
+    monkeypatch.setenv(f"PUSHSERVE_{name}", value)
+    assert f"PUSHSERVE_{name}: no such setting in the environment" in refused()

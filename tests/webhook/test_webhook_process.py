@@ -89,6 +89,17 @@ def test_unsigned_events_where_the_operator_wants_them(fake_server):
             {"PUSHSERVE_WEBHOOK_SECRTE": "s"},
             "SECRTE: no such setting in the environment. Did you mean 'PUSHSERVE_WEBHOOK_SECRET'?",
         ),
+        # A Service pushserve-webhook; what is missing is the secret.
+        (
+            {
+                "PUSHSERVE_WEBHOOK_SERVICE_HOST": "10.96.12.7",
+                "PUSHSERVE_WEBHOOK_SERVICE_PORT_HTTP": "8080",
+                "PUSHSERVE_WEBHOOK_PORT": "tcp://10.96.12.7:8080",
+                "PUSHSERVE_WEBHOOK_PORT_8080_TCP_ADDR": "10.96.12.7",
+            },
+            "webhook_secret: set PUSHSERVE_WEBHOOK_SECRET",
+        ),
+        ({"PUSHSERVE_WEBHOOK_PORT": "8080"}, "WEBHOOK_PORT: no such setting"),
         ({"PUSHSERVE_CONFIG": "/no/such/file"}, "/no/such/file, which is not a file"),
     ],
 )

@@ -22,6 +22,7 @@ from pydantic_settings import (
 )
 
 from pushserve_client.channel import is_loopback
+from pushserve_webhook.service_variables import is_kubernetes_variable
 
 
 class ConfigError(Exception):
@@ -101,7 +102,13 @@ def load_settings() -> WebhookSettings:
     if path and not Path(path).is_file():
         raise ConfigError(f"PUSHSERVE_CONFIG names {path}, which is not a file")
     known = {f"PUSHSERVE_{name.upper()}" for name in WebhookSettings.model_fields}
-    unknown = sorted(n for n in os.environ if n.startswith("PUSHSERVE_WEBHOOK_") and n not in known)
+    unknown = sorted(
+        name
+        for name, value in os.environ.items()
+        if name.startswith("PUSHSERVE_WEBHOOK_")
+        and name not in known
+        and not is_kubernetes_variable(name, value)
+    )
     if unknown:
         raise ConfigError("\n".join(_unknown(name, known) for name in unknown))
     try:
