@@ -1,5 +1,6 @@
 """From a push to a ref that has moved, with a real deployer, real git and the real sandbox."""
 
+import json
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 from pushserve_runtime.signature import Signature
 from pushserve_server.build.bundles import Bundles
+from pushserve_server.deploy.bundle_repair import Restorer
 from pushserve_server.domain.records import EngineName, Trust
 from pushserve_server.domain.states import DeploymentState as S
 from pushserve_server.errors import NotFound, SourceRefused
@@ -338,6 +340,122 @@ def test_a_lost_bundle_is_built_again_from_the_same_commit(yard):
             assert time.monotonic() < deadline
     after = yard.registry.find_version("iris", number=1)
     assert (before.digest, before.commit) == (after.digest, after.commit)
+
+
+def built(done):
+    return S.BUILDING in [event.state for event in done.events]
+
+
+def digests(yard, model):
+    return [version.digest for version in yard.registry.versions(model)]
+
+
+def test_a_push_builds_the_folders_that_it_changed(yard, deployer):
+    """A repository of many models: every push built all of them."""
+    names = ["a", "b", "c"]
+    files = {f"{name}/model.pkl": iris_model() for name in names}
+    yard.repo.force({**files, "README": "first"})
+    for name in names:
+        yard.ended(yard.register(path=name))
+    commit = yard.repo.commit({"b/model.pkl": iris_model(0.1), "README": "second"})
+    yard.register()
+    newest = yard.registry.list_deployments(limit=3)
+    done = {d.model: yard.ended(d) for d in newest}
+    assert [S.READY] * 3 == [d.state for d in done.values()]
+    assert {"a": False, "b": True, "c": False} == {name: built(d) for name, d in done.items()}
+    # A commit is a version, whether or not anything was built for it.
+    for name in names:
+        version = yard.registry.find_version(name, commit=commit)
+        assert 2 == version.number == yard.served(model=name)
+    assert {"a": 1, "b": 2, "c": 1} == {name: len({*digests(yard, name)}) for name in names}
+    assert any("since version 1" in event.message for event in done["a"].events)
+
+
+def test_a_folder_that_comes_back_to_what_it_was_is_not_built(yard, deployer):
+    yard.live({"model.pkl": iris_model()})
+    yard.live({"model.pkl": iris_model(0.1)})
+    back = yard.live({"model.pkl": iris_model()})
+    assert (3, False) == (back.version, built(back))
+    newest, middle, oldest = digests(yard, "iris")
+    assert newest == oldest != middle
+
+
+def test_what_else_a_build_depends_on_has_the_same_folder_built(yard, monkeypatch):
+    with yard.deployer():
+        yard.live({"model.pkl": iris_model(), "README": "1"})
+        yard.live({"model.pkl": iris_model(), "README": "2"})
+        monkeypatch.setattr("pushserve_server.build.build_key._environment", lambda: "upgraded")
+        assert built(yard.live({"model.pkl": iris_model(), "README": "1"}, message="again"))
+    with yard.deployer(build_timeout=29):
+        assert built(yard.live({"model.pkl": iris_model(), "README": "2"}, message="again"))
+
+
+def test_an_unchanged_folder_whose_bundle_was_lost_is_built(yard):
+    with yard.deployer():
+        yard.live({"model.pkl": iris_model()})
+        yard.registry.delete("iris", "main")
+        shutil.rmtree(yard.settings.data_dir / "bundles")
+        assert built(yard.live({"model.pkl": iris_model()}, message="again"))
+
+
+def lose_bundle(yard):
+    """Have the server lose a bundle that nothing is served by, so that nobody repairs it."""
+    version = yard.registry.find_version("iris", number=1)
+    yard.registry.delete("iris", "main")
+    shutil.rmtree(yard.settings.data_dir / "bundles" / version.digest)
+    return version
+
+
+def set_row(yard, version, **values):
+    """Let a version be what an earlier server, or an environment that is gone, made of it."""
+    with yard.registry._store.writing() as tables:
+        tables.versions.update(**values).where(tables.versions.id == version.id).execute()
+
+
+def test_registering_a_commit_whose_bundle_was_lost_makes_it_again(yard, deployer):
+    yard.live({"model.pkl": iris_model()})
+    version = lose_bundle(yard)
+    done = yard.ended(yard.register())
+    assert (S.READY, 1, True) == (done.state, done.version, built(done))
+    assert version.digest == yard.registry.find_version("iris", number=1).digest
+    assert yard.bundles().has(version.digest)
+
+
+def test_a_worker_s_bundle_is_not_put_under_a_version_of_a_graph(yard, deployer):
+    """What the commit builds to now may be another: the version's row stays true."""
+    script = "def predict(input): return {'x': 1.0}"
+    yard.live({"predict.py": script})
+    version = lose_bundle(yard)
+    set_row(yard, version, engine=str(EngineName.ONNX))
+    done = yard.ended(yard.register())
+    assert (S.FAILED, "REBUILD_DIFFERS") == (done.state, done.failure.reason)
+    after = yard.registry.find_version("iris", number=1)
+    assert (EngineName.ONNX, version.digest) == (after.engine, after.digest)
+
+
+def test_a_bundle_with_another_signature_is_not_put_under_a_version(yard, deployer):
+    yard.live({"model.pkl": iris_model()})
+    version = lose_bundle(yard)
+    other = {**version.signature.to_json(), "default_outputs": ["probabilities"]}
+    set_row(yard, version, signature=json.dumps(other))
+    done = yard.ended(yard.register())
+    assert (S.FAILED, "REBUILD_DIFFERS") == (done.state, done.failure.reason)
+    assert "default_outputs" in done.failure.message
+    assert version.digest == yard.registry.find_version("iris", number=1).digest
+
+
+def test_the_repair_of_a_bundle_puts_no_other_signature_under_a_version(yard):
+    """The other of the two ways: nobody registers, the server looks for itself."""
+    with yard.deployer():
+        yard.live({"model.pkl": iris_model()})
+    version = yard.registry.find_version("iris", number=1)
+    other = {**version.signature.to_json(), "default_outputs": ["probabilities"]}
+    set_row(yard, version, signature=json.dumps(other))
+    shutil.rmtree(yard.settings.data_dir / "bundles")
+    with yard.deployer("another") as deployer:
+        restorer = Restorer(deployer._context)
+        assert 0 == restorer.restore(threading.Event())
+    assert version.digest == yard.registry.find_version("iris", number=1).digest
 
 
 def test_an_event_for_the_repository_is_for_every_folder_that_is_served(yard, deployer):

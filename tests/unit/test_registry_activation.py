@@ -74,7 +74,7 @@ def test_a_built_commit_goes_straight_to_loading(steps):
 
 def test_a_name_that_was_taken_meanwhile_is_refused(steps):
     steps.register(A)
-    steps.register(A, path="two")
+    steps.register(A, source=f"{SOURCE}/other")
     first, second = steps.take(), steps.take()
     steps.build(first, "iris")
     with pytest.raises(AlreadyExists, match="'iris'"):
@@ -274,3 +274,36 @@ def test_a_source_may_hold_several_folders(steps):
     steps.live(A)
     steps.live(A, path="two", model="rose")
     assert ["iris", "rose"] == [m.name for m in steps.registry.list_models(source=SOURCE, limit=9)]
+
+
+def build_as(steps, commit, build_key, ref=MAIN, **changes):
+    """Take a commit to LOADING whose bundle was built of what `build_key` says."""
+    steps.register(commit, ref)
+    fields = {"model": "iris", "default_ref": "", "commit": commit, "engine": EngineName.ONNX,
+              "digest": commit[:32] * 2, "signature": SIGNATURE, "report": {}}  # fmt: skip
+    return steps.registry.add_version(
+        token(steps.take()), build_key=build_key, **(fields | changes)
+    )
+
+
+def test_the_newest_version_of_the_same_build_is_found(steps):
+    first = build_as(steps, A, "k" * 64)
+    assert first == steps.registry.find_same_build("iris", "k" * 64)
+    second = build_as(steps, B, "k" * 64, DEV, digest=first.digest)
+    assert second == steps.registry.find_same_build("iris", "k" * 64)
+    assert (2, first.digest) == (second.number, second.digest)
+    assert None is steps.registry.find_same_build("iris", "l" * 64)
+    assert None is steps.registry.find_same_build("rose", "k" * 64)
+    assert [B, A] == [version.commit for version in steps.registry.versions("iris")]
+
+
+def test_a_bundle_that_was_built_again_is_found_by_what_it_is_made_of_now(steps):
+    version = build_as(steps, A, "k" * 64)
+    steps.registry.replace_bundle(version.id, "e" * 64, {}, build_key="l" * 64)
+    assert None is steps.registry.find_same_build("iris", "k" * 64)
+    assert "e" * 64 == steps.registry.find_same_build("iris", "l" * 64).digest
+
+
+def test_versions_of_which_nothing_is_known_are_not_the_same(steps):
+    steps.live(A)
+    assert None is steps.registry.find_same_build("iris", "k" * 64)

@@ -15,6 +15,7 @@ from typing import Any, Final
 from pushserve_runtime.signature import Signature
 from pushserve_server.build import manifest, requirements
 from pushserve_server.build.build_job import BuildResult, build, check_graph, model_spec
+from pushserve_server.build.build_key import build_key
 from pushserve_server.build.bundles import Bundles
 from pushserve_server.build.contract import ModelFiles, find_model_files
 from pushserve_server.domain.records import EngineName
@@ -23,7 +24,9 @@ from pushserve_server.settings import Settings
 from pushserve_server.source.checkout import materialise
 from pushserve_server.source.fetch import fetch_commit
 from pushserve_server.source.mirror import remove_unused
+from pushserve_server.source.names import folder_prefix
 from pushserve_server.source.rules import find_rule
+from pushserve_server.source.tree import Tree
 
 _WORK: Final = ".work-"
 _OLD: Final = 6 * 3600.0
@@ -47,15 +50,20 @@ class StoredBundle:
     engine: EngineName
     signature: Signature
     report: dict[str, Any]
+    build_key: str
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """A model's folder as it was fetched: names from the folder, and bytes together."""
+    """A model's folder as it was fetched: names from the folder, and bytes together.
+
+    `build_key` says what a build of it is made of (`build.build_key`).
+    """
 
     folder: Path
     names: tuple[str, ...]
     size: int
+    build_key: str
 
 
 class Builder:
@@ -86,6 +94,15 @@ class Builder:
             Path(name).chmod(0o755)
             yield Path(name)
 
+    def key(self, location: SourceLocation, cancelled: threading.Event) -> str:
+        """Fetch the commit, and say what a build of its folder would be made of.
+
+        Raises:
+            As `fetch`, but for what is not allowed in a folder.
+        """
+        with self._fetched(location, cancelled) as tree:
+            return self._key(location, tree)
+
     def fetch(self, location: SourceLocation, workplace: Path, cancelled: threading.Event) -> Files:
         """Bring the model's folder at that commit into the workplace.
 
@@ -95,18 +112,10 @@ class Builder:
             DeploymentFailed: the folder cannot be had, or holds what is not allowed.
         """
         settings = self._settings
-        find_rule(location.source, settings.sources)
         folder = workplace / "model"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o755)
-        with fetch_commit(
-            location.source,
-            location.commit,
-            cache_dir=self.mirrors,
-            max_blob=settings.max_artifact,
-            timeout=settings.fetch_timeout,
-            cancelled=cancelled,
-        ) as tree:
+        with self._fetched(location, cancelled) as tree:
             paths = materialise(
                 tree,
                 location.path,
@@ -114,11 +123,34 @@ class Builder:
                 max_artifact=settings.max_artifact,
                 max_repository=settings.max_repository,
             )
+            key = self._key(location, tree)
         return Files(
             folder=folder,
             names=tuple(path.relative_to(folder).as_posix() for path in paths),
             size=sum(path.stat().st_size for path in paths),
+            build_key=key,
         )
+
+    def _fetched(self, location: SourceLocation, cancelled: threading.Event) -> Tree:
+        settings = self._settings
+        find_rule(location.source, settings.sources)
+        return fetch_commit(
+            location.source,
+            location.commit,
+            cache_dir=self.mirrors,
+            max_blob=settings.max_artifact,
+            timeout=settings.fetch_timeout,
+            cancelled=cancelled,
+        )
+
+    def _key(self, location: SourceLocation, tree: Tree) -> str:
+        """Give the build key; file modes are left out, as files are written without them."""
+        prefix = folder_prefix(location.path)
+        files = [
+            (entry.path.removeprefix(prefix), entry.oid) for entry in tree.entries(location.path)
+        ]
+        trust = find_rule(location.source, self._settings.sources).trust
+        return build_key(files, trust, self._settings)
 
     def check(self, location: SourceLocation, files: Files) -> ModelFiles:
         """Check the repository contract.
@@ -180,7 +212,7 @@ class Builder:
             "store": round(time.monotonic() - finished, 4),
         }
         report = {**built.report, "timings": timings, "size_bytes": files.size}
-        return StoredBundle(digest, built.engine, built.signature, report)
+        return StoredBundle(digest, built.engine, built.signature, report, files.build_key)
 
     def _check_graph(self, graph: Path, built: BuildResult, cancelled: threading.Event) -> None:
         check_graph(

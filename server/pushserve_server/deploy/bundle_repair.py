@@ -5,19 +5,27 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import replace
-from typing import Final
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import Final, TypeVar
 
 from pushserve_server.build.build_job import Interrupted
-from pushserve_server.deploy.builder import SourceLocation
+from pushserve_server.deploy.build_slots import BuildSlots
 from pushserve_server.deploy.lease import DeployContext
+from pushserve_server.deploy.make_bundle import rebuild
 from pushserve_server.domain.records import Version
+from pushserve_server.domain.states import DeploymentState
 from pushserve_server.errors import DeploymentFailed, PushserveError
 from pushserve_server.source.command import Cancelled
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _RETRY: Final = 60.0
+_AT_A_TIME: Final = 8
+"""Bundles that are fetched for; how many are built is for the build slots to say."""
 
 
 class Restorer:
@@ -34,24 +42,26 @@ class Restorer:
 
         One that cannot be had is logged, and tried again after a minute.
         """
-        restored = 0
-        for version in self._missing():
-            if cancelled.is_set():
-                break
-            try:
-                self._build(version, cancelled)
-                restored += 1
-            except (Cancelled, Interrupted):
-                break
-            except (PushserveError, DeploymentFailed) as error:
-                self._failed[version.id] = time.monotonic()
-                logger.error(  # noqa: TRY400 (its text says all)
-                    "the bundle of %s v%d cannot be built again: %s",
-                    version.model,
-                    version.number,
-                    error,
-                )
-        return restored
+        with ThreadPoolExecutor(_AT_A_TIME, "restorer") as pool:
+            return sum(pool.map(lambda version: self._restore(version, cancelled), self._missing()))
+
+    def _restore(self, version: Version, cancelled: threading.Event) -> bool:
+        if cancelled.is_set():
+            return False
+        try:
+            self._build(version, cancelled)
+        except (Cancelled, Interrupted):
+            return False
+        except (PushserveError, DeploymentFailed) as error:
+            self._failed[version.id] = time.monotonic()
+            logger.error(  # noqa: TRY400 (its text says all)
+                "the bundle of %s v%d cannot be built again: %s",
+                version.model,
+                version.number,
+                error,
+            )
+            return False
+        return True
 
     def _missing(self) -> list[Version]:
         context = self._context
@@ -61,7 +71,9 @@ class Restorer:
         lost = [i for i, digest in digests.items() if not self._is_there(digest)]
         self._seen &= set(digests.values())
         versions = context.registry.versions_by_id(lost).values()
-        return [version for version in versions if self._failed.get(version.id, soon) <= soon]
+        due = [version for version in versions if self._failed.get(version.id, soon) <= soon]
+        # One for each bundle: commits in which nothing changed have the same.
+        return list({version.digest: version for version in due}.values())
 
     def _is_there(self, digest: str) -> bool:
         """Whether a bundle is there; at first also whether it is whole."""
@@ -74,16 +86,33 @@ class Restorer:
         return True
 
     def _build(self, version: Version, cancelled: threading.Event) -> None:
-        context, builder = self._context, self._context.builder
-        model = context.registry.get_model(version.model)
-        location = SourceLocation(model.source, model.path, version.commit)
+        context = self._context
         logger.info("building the lost bundle of %s v%d again", version.model, version.number)
-        with builder.workplace() as workplace:
-            files = builder.fetch(location, workplace, cancelled)
-            # The version's row says which engine answers: the new bundle must be for that one.
-            model_files = replace(builder.check(location, files), engine=str(version.engine))
-            log_as = {"model": version.model, "version": version.number}
-            result = builder.build(files, model_files, cancelled, logger.debug, log_as)
-        context.registry.replace_bundle(version.id, result.digest, result.report)
+        log_as = {"version": version.number}
+        steps = _RepairSteps(context.build_slots, cancelled)
+        rebuild(steps, context.builder, context.registry, version, log_as)
         self._failed.pop(version.id, None)
         context.wakeups.wake()
+
+
+class _RepairSteps:
+    """The steps of a repair: no deployment tells of them, and what fails is tried later."""
+
+    def __init__(self, slots: BuildSlots, cancelled: threading.Event) -> None:
+        self._slots = slots
+        self.cancelled = cancelled
+
+    def persist(self, ask: Callable[[], T]) -> T:
+        return ask()
+
+    def outlast(self, work: Callable[[], T]) -> T:
+        return work()
+
+    def build_slot(self) -> AbstractContextManager[None]:
+        return self._slots.hold(self.cancelled)
+
+    def advance(self, state: DeploymentState, message: str, **_: str | None) -> None:
+        logger.debug("%s: %s", state, message)
+
+    def note(self, message: str) -> None:
+        logger.debug("%s", message)

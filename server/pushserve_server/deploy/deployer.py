@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from pushserve_server.deploy.build_slots import BuildSlots
 from pushserve_server.deploy.builder import Builder
 from pushserve_server.deploy.bundle_repair import Restorer
 from pushserve_server.deploy.lease import DeployContext, Lease
@@ -59,7 +60,7 @@ class Deployer:
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         builder = Builder(settings, zygote)
-        slots = threading.BoundedSemaphore(settings.deploy_concurrency)
+        slots = BuildSlots(settings.deploy_concurrency)
         self._context = DeployContext(settings, registry, builder, wakeups, owner, slots)
         self._beat = beat
         self._active: list[_Active] = []

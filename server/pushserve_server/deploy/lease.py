@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from pushserve_server.build.build_job import Interrupted
+from pushserve_server.deploy.build_slots import BuildSlots
 from pushserve_server.deploy.builder import Builder
 from pushserve_server.deploy.decide import pause_before
 from pushserve_server.domain.records import Deployment, Failure
@@ -24,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_LOOK: Final = 0.1
 _TRIED_AGAIN: Final = (
     "It is tried again by itself, after pauses that grow to 15 minutes; register it again to try "
     "at once."
@@ -43,7 +43,7 @@ class DeployContext:
     builder: Builder
     wakeups: Wakeups
     owner: str
-    build_slots: threading.Semaphore
+    build_slots: BuildSlots
 
 
 class RemoteSilent(DeploymentFailed):
@@ -114,23 +114,13 @@ class Lease:
         self.row = self.context.registry.retire(self.token)
         self.context.wakeups.wake()
 
-    @contextmanager
-    def build_slot(self) -> Iterator[None]:
-        """Hold one of the slots of those who build.
+    def build_slot(self) -> AbstractContextManager[None]:
+        """Hold one of the slots of those who build; says so where it has to wait for one.
 
-        Raises:
-            Interrupted: it was cancelled while it waited for one.
+        Entering raises Interrupted where it was cancelled meanwhile.
         """
         slots = self.context.build_slots
-        if not slots.acquire(blocking=False):
-            self.note("waiting for other builds to end")
-            while not slots.acquire(timeout=_LOOK):
-                if self.cancelled.is_set():
-                    raise Interrupted
-        try:
-            yield
-        finally:
-            slots.release()
+        return slots.hold(self.cancelled, lambda: self.note("waiting for other builds to end"))
 
     def note(self, message: str) -> None:
         """Write down progress, without a new state."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Final
 
+from pushserve_server.build.contract import ModelFiles
 from pushserve_server.deploy.builder import SourceLocation, StoredBundle
 from pushserve_server.deploy.decide import CheckReachable, Retire, after_resolving
 from pushserve_server.deploy.lease import Lease
+from pushserve_server.deploy.make_bundle import make_bundle, rebuild
 from pushserve_server.deploy.naming import choose_name
 from pushserve_server.deploy.register import served_model
 from pushserve_server.domain.records import Version
@@ -68,21 +71,45 @@ def _check_reachable(lease: Lease, commit: str) -> None:
 
 
 def make_version(lease: Lease, commit: str) -> Version:
-    """Give the commit's version, on disk: the one there is, else one built now.
+    """Give the commit's version, on disk: the one there is, else one of the same bundle or built.
 
     Raises:
         DeploymentFailed: the commit cannot be fetched or does not pass its gate.
     """
-    return _reuse(lease, commit) or _build(lease, commit)
+    return _reuse(lease, commit) or _unchanged(lease, commit) or _build(lease, commit)
 
 
 def _reuse(lease: Lease, commit: str) -> Version | None:
+    """Give the version that the commit was built to; its bundle is made again if it was lost."""
+    registry, builder = lease.context.registry, lease.context.builder
     name = _known_name(lease)
-    known = lease.context.registry.find_built(name, commit) if name else None
-    if known is None or not lease.context.builder.bundles.has(known.digest):
+    known = registry.find_built(name, commit) if name else None
+    if known is None:
         return None
-    result = StoredBundle(known.digest, known.engine, known.signature, known.report)
-    return _add_version(lease, name, commit, result)
+    if not builder.bundles.has(known.digest):
+        rebuild(lease, builder, registry, known, _log_as(lease, commit))
+    return _add_version(lease, name, commit, _bundle_of(known))
+
+
+def _unchanged(lease: Lease, commit: str) -> Version | None:
+    """Give a version with the bundle of another, where nothing differs that it is made of."""
+    registry, builder = lease.context.registry, lease.context.builder
+    name = _known_name(lease)
+    if not name:
+        return None
+    location = SourceLocation(lease.row.source, lease.row.path, commit)
+    key = lease.persist(lambda: builder.key(location, lease.cancelled))
+    same = registry.find_same_build(name, key)
+    if same is None or not builder.bundles.has(same.digest):
+        return None
+    lease.note(f"nothing has changed since version {same.number} ({same.commit[:12]})")
+    return _add_version(lease, name, commit, replace(_bundle_of(same), build_key=key))
+
+
+def _bundle_of(version: Version) -> StoredBundle:
+    return StoredBundle(
+        version.digest, version.engine, version.signature, version.report, build_key=""
+    )
 
 
 def _known_name(lease: Lease) -> str:
@@ -93,32 +120,26 @@ def _known_name(lease: Lease) -> str:
     return model.name if model is not None else ""
 
 
+def _log_as(lease: Lease, commit: str) -> dict[str, object]:
+    return {"commit": commit[:12], "deployment": lease.row.name}
+
+
 def _build(lease: Lease, commit: str) -> Version:
-    row, builder, registry = lease.row, lease.context.builder, lease.context.registry
+    row = lease.row
     location = SourceLocation(row.source, row.path, commit)
-    with builder.workplace() as workplace:
-        files = lease.persist(lambda: builder.fetch(location, workplace, lease.cancelled))
-        message = f"fetched {len(files.names)} files, {files.size} bytes"
-        lease.advance(DeploymentState.CHECKING, message)
-        model_files = builder.check(location, files)
+
+    def plan(found: ModelFiles) -> tuple[str, ModelFiles]:
         name = choose_name(
             asked=row.model,
             registered=_known_name(lease),
-            manifest=model_files.name,
+            manifest=found.name,
             path=row.path,
             source=row.source,
         )
-        what = model_files.format if model_files.predict_py else model_files.artifact
-        with lease.build_slot():
-            lease.advance(DeploymentState.BUILDING, f"trying {what} in the sandbox", model=name)
-            log_as = {"model": name, "commit": commit[:12], "deployment": row.name}
-            result = lease.outlast(
-                lambda: builder.build(files, model_files, lease.cancelled, lease.note, log_as)
-            )
-    known = registry.find_built(name, commit)
-    if known is not None:
-        registry.replace_bundle(known.id, result.digest, result.report)
-    return _add_version(lease, name, commit, result)
+        return name, found
+
+    name, bundle = make_bundle(lease, lease.context.builder, location, plan, _log_as(lease, commit))
+    return _add_version(lease, name, commit, bundle)
 
 
 def _add_version(lease: Lease, name: str, commit: str, result: StoredBundle) -> Version:
@@ -131,6 +152,7 @@ def _add_version(lease: Lease, name: str, commit: str, result: StoredBundle) -> 
         digest=result.digest,
         signature=result.signature,
         report=result.report,
+        build_key=result.build_key,
     )
     lease.context.wakeups.wake()
     return version

@@ -37,6 +37,19 @@ class Activation:
             row = built_row(tables, model, commit)
             return None if row is None else version_from_row(row, model)
 
+    def find_same_build(self, model: str, build_key: str) -> Version | None:
+        """Give the newest version of the model that a build of that key was made for, if any."""
+        with self._store.reading() as tables:
+            versions, models = tables.versions, tables.models
+            row = (
+                versions.select()
+                .join(models, on=(versions.model_id == models.id))
+                .where(models.name == model, versions.build_key == build_key)
+                .order_by(versions.number.desc())
+                .first()
+            )
+            return None if row is None else version_from_row(row, model)
+
     def add_version(
         self,
         token: LeaseToken,
@@ -48,10 +61,12 @@ class Activation:
         digest: str,
         signature: Signature,
         report: dict[str, Any],
+        build_key: str = "",
     ) -> Version:
         """Put a version on disk, or find the commit's, and move the deployment to LOADING.
 
-        The model is made with its first version; `default_ref` is noted with it.
+        The model is made with its first version; `default_ref` is noted with it. By
+        `build_key` another commit of which the same would be built finds the version.
 
         Raises:
             AlreadyExists: another folder's model has that name.
@@ -69,6 +84,7 @@ class Activation:
                 digest=digest,
                 signature=json.dumps(signature.to_json()),
                 report=json.dumps(report),
+                build_key=build_key,
                 created_at=now,
             )
             message = f"version {row.number} is on disk; loading it"
@@ -84,8 +100,12 @@ class Activation:
             )
             return version_from_row(row, model)
 
-    def replace_bundle(self, version_id: int, digest: str, report: dict[str, Any]) -> None:
+    def replace_bundle(
+        self, version_id: int, digest: str, report: dict[str, Any], *, build_key: str = ""
+    ) -> None:
         """Note the bundle of a version that was built again, because the first was lost.
+
+        It is for the version's engine and has its signature.
 
         Raises:
             NotFound: the version was deleted.
@@ -93,7 +113,7 @@ class Activation:
         with self._store.writing() as tables:
             versions = tables.versions
             changed = (
-                versions.update(digest=digest, report=json.dumps(report))
+                versions.update(digest=digest, report=json.dumps(report), build_key=build_key)
                 .where(versions.id == version_id)
                 .execute()
             )

@@ -69,7 +69,7 @@ class ModelRow(Model):
 class VersionRow(Model):
     """A version. `signature` and `report` are JSON.
 
-    `build_key` is empty: it is for what a build was made of, and nothing writes it yet.
+    `build_key` says what its bundle was made of; it is empty where that is not known.
     """
 
     id = AutoField()
