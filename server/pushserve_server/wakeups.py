@@ -21,6 +21,9 @@ from pushserve_server.unix_sockets import FileId, file_id
 # The kernel's limit for a unix socket's path is 108 bytes with the ending zero.
 _MAX_PATH: Final = 100
 _SUFFIX: Final = ".wakeup"
+_HEARD: Final = "every-change-is-heard"
+SELDOM: Final = 2.0
+"""Between two looks at a registry whose changes are told, in seconds: a connection may hang."""
 
 
 class Listener:
@@ -86,6 +89,19 @@ class Wakeups:
             listener.close()
             (self._folder / f"{name}{_SUFFIX}").unlink(missing_ok=True)
 
+    def note_heard(self, heard: bool) -> None:
+        """Note whether every change is told here at once, also those that other servers make."""
+        mark = self._folder / _HEARD
+        if heard:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            mark.touch()
+        else:
+            mark.unlink(missing_ok=True)
+
+    def all_heard(self) -> bool:
+        """Say whether every change is told at once, so that looking for them may be rare."""
+        return (self._folder / _HEARD).exists()
+
     def wake(self) -> None:
         """Send one byte to every listener; sockets whose process is gone are removed."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
@@ -103,6 +119,24 @@ class Wakeups:
             return [path for path in self._folder.iterdir() if _is_socket(path)]
         except FileNotFoundError:
             return []
+
+
+class Looks:
+    """Says when a loop that turns often has to look at the registry; for one loop.
+
+    At every turn, unless every change is told: then after a wakeup, and seldom.
+    """
+
+    def __init__(self, wakeups: Wakeups) -> None:
+        self._wakeups = wakeups
+        self._looked = -SELDOM
+
+    def due(self, now: float, *, woken: bool) -> bool:
+        """Say whether to look at this turn; times are by `time.monotonic()`."""
+        if not woken and now - self._looked < SELDOM and self._wakeups.all_heard():
+            return False
+        self._looked = now
+        return True
 
 
 def _is_socket(path: Path) -> bool:

@@ -99,3 +99,38 @@ def test_sqlite_has_nobody_to_listen_to(tmp_path):
     ear.listener.start()
     assert not ear.hears(0.2)
     ear.listener.stop()
+
+
+@pytest.mark.postgres
+def test_whether_changes_are_heard_is_told_as_it_changes(url, steps):
+    """While LISTEN is up, those who poll look seldom."""
+    told = []
+    changed = threading.Condition()
+
+    def hears(heard: bool) -> None:
+        with changed:
+            told.append(heard)
+            changed.notify_all()
+
+    def until(expected: list[bool]) -> None:
+        with changed:
+            assert changed.wait_for(lambda: expected == told, SOON), told
+
+    listener = ChangeListener(url, lambda: None, hears)
+    listener.start()
+    until([False, True])
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE query LIKE 'LISTEN %' AND datname = current_database()"
+        )
+    until([False, True, False])
+    listener.stop()
+
+
+def test_an_sqlite_registry_tells_nothing(tmp_path):
+    told = []
+    listener = ChangeListener(f"sqlite:///{tmp_path / 'r.sqlite3'}", lambda: None, told.append)
+    listener.start()
+    listener.stop()
+    assert [False] == told

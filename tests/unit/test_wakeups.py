@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from pushserve_server.wakeups import Wakeups, wait
+from pushserve_server.wakeups import SELDOM, Looks, Wakeups, wait
 
 
 def test_everyone_who_listens_is_woken(tmp_path):
@@ -89,3 +89,27 @@ def test_a_listener_whose_file_was_removed_hears_again(tmp_path, removed):
         assert not wait(listener, 0)
         wakeups.wake()
         assert wait(listener, 5)
+
+
+def test_who_polls_looks_at_every_turn_unless_every_change_is_told(tmp_path):
+    """A server on PostgreSQL asked it ten times a second from each process, with LISTEN up."""
+    wakeups = Wakeups(tmp_path)
+    looks = Looks(wakeups)
+    assert [True] * 3 == [looks.due(now, woken=False) for now in (0.0, 0.5, 1.0)]
+    wakeups.note_heard(True)
+    turns = [number / 2 for number in range(3, 23)]
+    assert 10 / SELDOM == sum(looks.due(now, woken=False) for now in turns)
+    assert looks.due(11.5, woken=True)
+    assert not looks.due(12.0, woken=False)
+    wakeups.note_heard(False)
+    wakeups.note_heard(False)
+    assert looks.due(12.5, woken=False)
+
+
+def test_the_mark_is_no_listener(tmp_path):
+    wakeups = Wakeups(tmp_path)
+    wakeups.note_heard(True)
+    with wakeups.listening("a") as listener:
+        wakeups.wake()
+        assert wait(listener, 5)
+    assert wakeups.all_heard()

@@ -18,7 +18,7 @@ from pushserve_server.deploy.pipeline import run
 from pushserve_server.registry import LeaseToken, Registry
 from pushserve_server.sandbox_client import SandboxClient
 from pushserve_server.settings import Settings
-from pushserve_server.wakeups import Wakeups, wait
+from pushserve_server.wakeups import SELDOM, Wakeups, wait
 
 logger = logging.getLogger(__name__)
 
@@ -97,9 +97,16 @@ class Deployer:
                 except Exception:
                     logger.exception("the deployer's loop failed once; it continues")
                     self._stopped.wait(_AFTER_TROUBLE)
-                if wait(listener, _POLL):
+                if wait(listener, self._pause()):
                     for active in self._active:
                         active.lease.wake()
+
+    def _pause(self) -> float:
+        """Give how long to wait for a change: long where each is told, for leases not too long."""
+        context = self._context
+        if not context.wakeups.all_heard():
+            return _POLL
+        return max(min(SELDOM, context.settings.lease / 6), _POLL)
 
     def _turn(self) -> None:
         """Look after the deployments at work, and take new ones."""

@@ -34,7 +34,7 @@ from pushserve_server.serve.malloc import share_arenas
 from pushserve_server.serve.models.model_table import ModelTable
 from pushserve_server.settings import split_address
 from pushserve_server.supervision.heartbeat import BEAT_EVERY, Heartbeat
-from pushserve_server.wakeups import Listener, Wakeups
+from pushserve_server.wakeups import Listener, Looks, Wakeups
 
 logger = logging.getLogger(__name__)
 
@@ -52,12 +52,19 @@ class Frontend:
     """Follows the registry, and keeps health and heartbeat in step with what is served."""
 
     def __init__(
-        self, boot: Boot, store: AsyncRegistry, model_table: ModelTable, health: Health
+        self,
+        boot: Boot,
+        store: AsyncRegistry,
+        model_table: ModelTable,
+        health: Health,
+        looks: Looks,
     ) -> None:
         self._idle_unload = boot.settings.idle_unload
         self._store = store
         self._model_table = model_table
         self._health = health
+        self._looks = looks
+        self._woken = True
         self._generation = -1
         self._said = -2
 
@@ -73,18 +80,22 @@ class Frontend:
             except Exception:
                 logger.exception("the registry cannot be read; serving what is loaded")
                 await asyncio.sleep(1.0)
-            await _wait_for_hint(hint.current(), POLL)
+            self._woken = await _wait_for_hint(hint.current(), POLL)
 
     async def _step(self) -> None:
-        generation = await self._store.generation()
-        if generation != self._generation:
-            snapshot = await self._store.snapshot(self._idle_unload)
-            await self._model_table.follow(snapshot)
-            self._generation = snapshot.generation
+        if self._looks.due(time.monotonic(), woken=self._woken):
+            await self._look()
         if self._model_table.applied != self._said:
             await self._say_applied()
         await self._model_table.report_calls(time.monotonic())
         self._health.show(self._model_table.readiness())
+
+    async def _look(self) -> None:
+        """Read what is to be served, where that has changed."""
+        if await self._store.generation() != self._generation:
+            snapshot = await self._store.snapshot(self._idle_unload)
+            await self._model_table.follow(snapshot)
+            self._generation = snapshot.generation
 
     async def beat(self) -> None:
         """Say until cancelled that this frontend lives, whatever following waits for."""
@@ -101,14 +112,18 @@ class Frontend:
         self._said = applied
 
 
-async def _wait_for_hint(hint: socket.socket, seconds: float) -> None:
+async def _wait_for_hint(hint: socket.socket, seconds: float) -> bool:
+    """Wait to be woken; say whether one was."""
     loop = asyncio.get_running_loop()
+    woken = False
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await loop.sock_recv(hint, 1)
+            woken = True
     with contextlib.suppress(BlockingIOError):
         while hint.recv(64):  # many hints are one
-            pass
+            woken = True
+    return woken
 
 
 def _make_model_table(
@@ -154,7 +169,7 @@ async def run(boot: Boot) -> None:
     transport.listen(address)
     await store.started(boot.replica)
     with wakeups.listening(boot.name) as hint:
-        frontend = Frontend(boot, store, model_table, health)
+        frontend = Frontend(boot, store, model_table, health, Looks(wakeups))
         await frontend.begin()
         tasks = [asyncio.create_task(frontend.follow(hint)), asyncio.create_task(frontend.beat())]
         await transport.start()

@@ -34,7 +34,7 @@ from pushserve_server.supervision.heartbeat import Heartbeats
 from pushserve_server.supervision.listening_port import reserve_port
 from pushserve_server.supervision.run_files import LockFile, announce, keep_folder, run_directory
 from pushserve_server.supervision.zygote_process import ZygoteProcess
-from pushserve_server.wakeups import Listener, Wakeups, wait
+from pushserve_server.wakeups import Listener, Looks, Wakeups, wait
 from pushserve_server.workers.planner import WorkerPlanner
 from pushserve_server.workers.pool import Workers
 
@@ -88,7 +88,11 @@ class Supervisor:
         self._replica = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._stopping = self._hung_up = False
         self._wakeups = Wakeups(run_dir)
-        self._changes = ChangeListener(settings.database, self._wakeups.wake)
+        self._changes = ChangeListener(
+            settings.database, self._wakeups.wake, self._wakeups.note_heard
+        )
+        self._looks = Looks(self._wakeups)
+        self._woken = True
         zygote_socket = data_layout.zygote_socket(run_dir)
         self._zygote = ZygoteProcess(
             lambda: start_zygote(run_dir),
@@ -149,7 +153,9 @@ class Supervisor:
     def _threads(self, wakeup: Listener) -> list[DutyThread]:
         """Give what waits for the registry or for the zygote."""
         return [
-            DutyThread(Duty("the plan of workers", self._plan), lambda: _wait_for(wakeup)),
+            DutyThread(
+                Duty("the plan of workers", self._plan), lambda: self._wait_for_change(wakeup)
+            ),
             DutyThread(Duty("the workers", self._run_workers), self._wait_for_plan),
             DutyThread(
                 Duty("the registry's list of frontends", self._note_ended),
@@ -166,11 +172,14 @@ class Supervisor:
             self._registry.frontend_stopped(self._ended[0])
             self._ended.popleft()
 
+    def _wait_for_change(self, wakeup: Listener) -> None:
+        self._woken = wait(wakeup, _TICK)
+
     def _plan(self) -> None:
         if not self._zygote.ready:
             return  # whoever asked it for a worker now would wait for seconds
         try:
-            self._planner.step()
+            self._planner.step(look=self._looks.due(time.monotonic(), woken=self._woken))
         except Unavailable:
             self._registry_away = True
             raise
@@ -226,10 +235,6 @@ class Supervisor:
         )
         leave.start()
         leave.join(_STOP_MARGIN)  # a registry that hangs keeps nobody from stopping
-
-
-def _wait_for(wakeup: Listener) -> None:
-    wait(wakeup, _TICK)
 
 
 def _try(what: str, work: Callable[[], None]) -> None:

@@ -21,16 +21,26 @@ _CONNECT_TIMEOUT: Final = 5
 
 
 class ChangeListener:
-    """Calls `heard` for changes, on a thread and a connection of its own."""
+    """Calls `heard` for changes, on a thread and a connection of its own.
 
-    def __init__(self, url: str, heard: Callable[[], None]) -> None:
+    `hears` is told whether every change is heard from now on.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        heard: Callable[[], None],
+        hears: Callable[[bool], None] = lambda _: None,
+    ) -> None:
         self._url = postgres_url(url)
         self._heard = heard
+        self._hears = hears
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="registry-changes", daemon=True)
 
     def start(self) -> None:
         """Begin; returns at once. Does nothing where the database cannot tell."""
+        self._hears(False)  # a server that was killed may have left word that it does
         if self._url is not None:
             self._thread.start()
 
@@ -61,7 +71,11 @@ class ChangeListener:
             self._url, autocommit=True, connect_timeout=_CONNECT_TIMEOUT
         ) as connection:
             connection.execute(f"LISTEN {CHANNEL}")
-            self._heard()  # what came before is not told again
-            while not self._stopped.is_set():
-                for _ in connection.notifies(timeout=_LOOK_FOR_STOP, stop_after=1):
-                    self._heard()
+            self._hears(True)
+            try:
+                self._heard()  # what came before is not told again
+                while not self._stopped.is_set():
+                    for _ in connection.notifies(timeout=_LOOK_FOR_STOP, stop_after=1):
+                        self._heard()
+            finally:
+                self._hears(False)

@@ -52,13 +52,13 @@ class WorkerPlanner:
         self._deployments: dict[int, str] = {}
         self._looked_for_idle = 0.0
 
-    def step(self) -> None:
-        """Look at the registry once; open and close slots."""
+    def step(self, *, look: bool = True) -> None:
+        """Look at the registry once, unless nothing can have changed; open and close slots."""
         now = time.monotonic()
         if now - self._looked_for_idle > _IDLE_LOOK:
             self._looked_for_idle = now
             self._registry.expire_keep_alives(self._settings.idle_unload)
-        changed = self._read()
+        changed = look and self._read()
         if self._footprints.measure(self._workers.pids, now) or changed:
             self._free_memory()
         waiting = self._worker_ids() ^ self._workers.slots
