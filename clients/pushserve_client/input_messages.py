@@ -150,6 +150,8 @@ def _arrays() -> ModuleType:
 
 
 def _is_column(value: object) -> bool:
+    if isinstance(value, ColumnValues):
+        return True
     if isinstance(value, _LISTS) and not hasattr(value, "_fields"):
         return True
     if is_pandas(value, "DataFrame") or isinstance(value, Mapping):
@@ -179,6 +181,8 @@ def _length(column: pb.Column) -> int:
 
 
 def _column(name: str, values: Any) -> pb.Column:
+    if isinstance(values, ColumnValues):
+        return column_from_values(name, *values)
     if isinstance(values, _LISTS):
         return column_from_values(name, list(values))
     if any(is_pandas(values, kind) for kind in ("Series", "Index")) or hasattr(values, "isna"):

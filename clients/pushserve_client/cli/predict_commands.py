@@ -1,8 +1,9 @@
 """Predict command: rows in, outputs out."""
 
 import csv
+import json
+import os
 import sys
-from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
@@ -17,11 +18,15 @@ from pushserve_client.cli.connection import (
     connected,
     only_one,
 )
-from pushserve_client.cli.row_files import inputs_from_csv, inputs_from_json, looks_like_json
-from pushserve_client.client import Client
-from pushserve_client.errors import BadData
+from pushserve_client.cli.row_files import (
+    CsvForm,
+    inputs_from_csv,
+    inputs_from_json,
+    looks_like_json,
+)
+from pushserve_client.cli.text_files import read_bytes, read_file, text_of
 from pushserve_client.prediction import Prediction
-from pushserve_client.types import Signature, TextEnum
+from pushserve_client.types import TextEnum
 
 
 class Format(TextEnum):
@@ -44,6 +49,15 @@ def predict(
     ] = None,
     is_json: Annotated[bool, typer.Option("--json", help="The input is JSON.")] = False,
     is_csv: Annotated[bool, typer.Option("--csv", help="The input is CSV.")] = False,
+    separator: Annotated[
+        str, typer.Option("--separator", metavar="CHAR", help="Of the CSV's cells; else found out.")
+    ] = "",
+    decimal: Annotated[
+        str, typer.Option("--decimal", metavar="CHAR", help="The CSV's decimal mark.")
+    ] = ".",
+    encoding: Annotated[
+        str, typer.Option("--encoding", metavar="NAME", help="Of the input; else found out.")
+    ] = "",
     ref: RefOption = None,
     version: VersionOption = None,
     commit: CommitOption = None,
@@ -58,34 +72,31 @@ def predict(
     """Run a model on rows from a CSV or JSON file."""
     only_one(ref=ref, version=version, commit=commit)
     only_one(json=is_json or None, csv=is_csv or None)
-    text = data if data is not None else _read(file)
-    as_json = is_json or (not is_csv and (file.endswith(".json") or looks_like_json(text)))
     target: dict[str, Any] = {"ref": ref, "version": version, "commit": commit}
     with connected(context, server) as client:
-        inputs = _inputs(client, model, target, text, as_json=as_json)
+        text, remark = text_of(_read(file, data), encoding)
+        screen.remark(remark)
+        as_json = is_json or (not is_csv and (file.endswith(".json") or looks_like_json(text)))
+        signature = client.get(model, **target).version.signature
+        if as_json:
+            inputs = inputs_from_json(text, signature)
+        else:
+            inputs = inputs_from_csv(text, signature, CsvForm(separator, decimal), screen.remark)
         prediction = client.predict(model, inputs, outputs=output or (), **target)
     _print(prediction, format)
 
 
-def _read(file: str) -> str:
+def _read(file: str, data: Optional[str]) -> bytes:
+    if data is not None:
+        return os.fsencode(data)
     if file == "-":
         if sys.stdin.isatty():
             screen.remark("reading rows from standard input; end with Ctrl-D")
-        return sys.stdin.read()
+        return read_bytes(sys.stdin.buffer)
     try:
-        return Path(file).read_text(encoding="utf-8")
+        return read_file(file)
     except OSError as error:
         raise typer.BadParameter(f"{file} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise typer.BadParameter(f"{file} is not UTF-8 text") from None
-
-
-def _inputs(client: Client, model: str, target: dict[str, Any], text: str, *, as_json: bool) -> Any:
-    signature: Signature = client.get(model, **target).version.signature
-    inputs = (inputs_from_json if as_json else inputs_from_csv)(text, signature)
-    if isinstance(inputs, list) and not inputs:
-        raise BadData("the input has no rows")
-    return inputs
 
 
 def _print(prediction: Prediction, form: Format) -> None:
@@ -96,13 +107,18 @@ def _print(prediction: Prediction, form: Format) -> None:
     elif form is Format.CSV:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(rows)
+        writer.writerows([_csv_cell(value) for value in row] for row in rows)
     else:
         screen.table(list(columns), [[_cell(value) for value in row] for row in rows])
         screen.remark(
             f"{prediction.model} version {prediction.version} "
             f"(commit {prediction.commit[:10]}, {prediction.engine})"
         )
+
+
+def _csv_cell(value: object) -> object:
+    """Lists and objects, as a predict.py may give them, as JSON."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
 
 
 def _cell(value: object) -> str:

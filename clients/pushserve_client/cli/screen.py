@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -45,8 +46,9 @@ def say(message: str = "", style: str = "") -> None:
 
 
 def remark(message: str) -> None:
-    """Print a line beside the result, which a pipe does not get."""
-    errors().print(Text(clean(message), style="dim"), soft_wrap=True)
+    """Print a line beside the result, which a pipe does not get; "" prints nothing."""
+    if message:
+        errors().print(Text(clean(message), style="dim"), soft_wrap=True)
 
 
 def fail(message: str, fix: str = "") -> None:
@@ -70,7 +72,8 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 def print_json(value: object) -> None:
     """Print values as JSON that every reader takes: NaN is null, times are ISO 8601."""
-    text = json.dumps(jsonable(value), indent=2, ensure_ascii=False, allow_nan=False)
+    is_plain = "utf" not in (sys.stdout.encoding or "").lower()
+    text = json.dumps(jsonable(value), indent=2, ensure_ascii=is_plain, allow_nan=False)
     output().print(Text(text), soft_wrap=True)
 
 
