@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+"""2 holds what a graph's runs take (`bounds` in the spec); one of another format is built again."""
 _NAME: Final = "bundle.json"
 _GRAPH: Final = "compiled.onnx"
 _DIGEST_LENGTH: Final = 64

@@ -8,17 +8,25 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from pushserve_runtime.graph_bounds import GraphBounds
 from pushserve_runtime.signature import Signature
-from pushserve_server.build.build_job import BuildResult, build, check_graph, model_spec
+from pushserve_server.build.build_job import (
+    BuildResult,
+    GraphChecked,
+    build,
+    check_graph,
+    model_spec,
+)
 from pushserve_server.build.bundles import Bundles
 from pushserve_server.build.contract import ModelFiles, find_model_files
 from pushserve_server.build.manifest import FILE_NAME, parse_manifest
 from pushserve_server.build.requirements import check_requirements
 from pushserve_server.domain.records import EngineName
+from pushserve_server.errors import DeploymentFailed
 from pushserve_server.sandbox_client import SandboxClient
 from pushserve_server.settings import Settings
 from pushserve_server.source.checkout import materialise
@@ -156,14 +164,14 @@ class Builder:
             cancelled=cancelled,
             progress=progress,
         )
-        if built.graph is not None:
-            self._check_graph(built, built.graph, cancelled)
+        built, bounds = self._proved(files, found, built, cancelled)
         gated = time.monotonic()
         spec = {
             **model_spec(found, self._settings),
             "engine": str(built.engine),  # not what was asked for: a restored one asks for this
             "signature": built.signature.to_json(),
             "workers": found.workers,
+            "bounds": bounds.to_json() if bounds else None,
         }
         digest = self.bundles.add(files.folder, spec, built.graph)
         timings = {
@@ -174,16 +182,39 @@ class Builder:
         report = {**built.report, "timings": timings, "size_bytes": files.size}
         return StoredBundle(digest, built.engine, built.signature, report)
 
-    def _check_graph(self, built: BuildResult, graph: bytes, cancelled: threading.Event) -> None:
-        with self.workplace() as workplace:
-            path = workplace / "compiled.onnx"
-            path.write_bytes(graph)
-            path.chmod(0o644)
-            check_graph(
-                workplace,
-                path.name,
-                built.signature,
-                settings=self._settings,
-                zygote=self._zygote,
-                cancelled=cancelled,
+    def _proved(
+        self, files: Files, found: ModelFiles, built: BuildResult, cancelled: threading.Event
+    ) -> tuple[BuildResult, GraphBounds | None]:
+        """Give the result, for a worker where its graph may not run in a server process."""
+        if built.engine is not EngineName.ONNX:
+            return built, None
+        if built.graph is None:
+            path = files.folder / str(found.artifact)
+            checked = self._check_graph(path, built, cancelled)
+        else:
+            with self.workplace() as workplace:
+                path = workplace / "compiled.onnx"
+                path.write_bytes(built.graph)
+                path.chmod(0o644)
+                checked = self._check_graph(path, built, cancelled)
+        if checked.bounds is not None:
+            return built, checked.bounds
+        if found.engine == "onnx":
+            raise DeploymentFailed(
+                "ENGINE_NOT_POSSIBLE",
+                f'the manifest asks for engine = "onnx", but the graph needs {checked.reason}',
+                'Set engine = "auto" or leave it out, and the model is served by a worker.',
             )
+        report = {**built.report, "engine_reason": f"its graph needs {checked.reason}"}
+        return replace(built, engine=EngineName.WORKER, report=report, graph=None), None
+
+    def _check_graph(
+        self, path: Path, built: BuildResult, cancelled: threading.Event
+    ) -> GraphChecked:
+        return check_graph(
+            path,
+            built.signature,
+            settings=self._settings,
+            zygote=self._zygote,
+            cancelled=cancelled,
+        )
