@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 RULES: Final = 1
-"""Which rules the bounds were proved by; a server takes no graph that others have admitted."""
-RUN_BYTES: Final = 128 * 1024**2
+"""Which rules the bounds were proved by; a bundle by others is built again."""
+RUN_BYTES: Final = 64 * 1024**2
 """For one run of a graph: rows of a larger request are run in parts."""
 RUN_OPERATIONS: Final = 2_000_000_000
 TEXT_BYTES: Final = 32 * 1024**2

@@ -5,8 +5,9 @@ A graph is data: `OnnxPredictor` is also what a server process runs it with.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -103,6 +104,7 @@ Run = Callable[[Sequence[Array]], list[Array]]
 
 Feeds = Generator[tuple[dict[str, NDArray[Any]], int], None, None]
 
+_ONE_LARGE_RUN: Final = threading.Lock()
 _ANY_NUMBER: Final = 2**31
 _SMALL_RUN: Final = 16 * 1024**2
 """What a run of fewer bytes leaves behind in memory that is shared, another one uses again."""
@@ -186,7 +188,8 @@ class OnnxPredictor:
             TextTooLong: a text takes more than is allowed.
         """
         names = [self._graph_outputs[name] for name in outputs]
-        with closing(self.feeds(arrays)) as feeds:
+        alone = _ONE_LARGE_RUN if self._is_large(arrays) else nullcontext()
+        with alone, closing(self.feeds(arrays)) as feeds:
             parts = [
                 [plain(result, rows) for result in self._run(names, feed, rows)]
                 for feed, rows in feeds
@@ -213,6 +216,12 @@ class OnnxPredictor:
         small = self._giving_back is None or (rows <= self._few and self._terms is None)
         results: list[Any] = self._session.run(names, feed, None if small else self._giving_back)
         return results
+
+    def _is_large(self, arrays: Sequence[Array]) -> bool:
+        """Whether some row alone takes more than a run should: one with a long text."""
+        if self._terms is None or self._bounds is None:
+            return False
+        return not self._bounds.fits(1, self._terms.longest([a.values for a in arrays]))
 
     def _rows_at_once(self, arrays: Sequence[Array]) -> int:
         if not self._texts or self._bounds is None:

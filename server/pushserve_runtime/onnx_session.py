@@ -80,6 +80,11 @@ def _options(ort: Any) -> Any:
     return options
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Say whether a run found no room in the shared memory."""
+    return "Available memory of" in str(error)
+
+
 def giving_back() -> Any:
     """Make the options of a run that leaves nothing behind in the shared memory."""
     import onnxruntime as ort  # noqa: PLC0415 (as above)

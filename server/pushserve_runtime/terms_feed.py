@@ -75,6 +75,12 @@ class TermsFeed:
             for text in texts[item.feature]
         )
 
+    def longest(self, texts: Sequence[Any]) -> int:
+        """Give how many terms the longest of the texts may come apart into, about."""
+        return max(
+            item.terms.most_terms(max(map(len, texts[item.feature]))) for _, item, _ in self._made
+        )
+
     def feeds(
         self, feed: Mapping[str, NDArray[Any]], texts: Sequence[Any]
     ) -> Iterator[tuple[dict[str, NDArray[Any]], int]]:

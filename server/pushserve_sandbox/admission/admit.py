@@ -19,7 +19,7 @@ from pushserve_sandbox.admission.walk import Walk
 _MIB: Final = 1024**2
 ROW_BYTES: Final = 4 * _MIB
 ROW_OPERATIONS: Final = 50_000_000
-RUN_FIXED_BYTES: Final = 64 * _MIB
+RUN_FIXED_BYTES: Final = 32 * _MIB
 """For what is made of constants, when the graph is loaded or at every run."""
 LONGEST_TEXT_BYTES: Final = 512 * _MIB
 """For one row, of the longest text that is taken apart."""

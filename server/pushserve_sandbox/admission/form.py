@@ -64,8 +64,8 @@ def check_standard(model: ModelProto) -> None:
     Raises:
         NotAdmitted: it has others, or control flow.
     """
-    imported = {(item.domain.replace("ai.onnx", "", 1), item.version) for item in model.opset_import}
-    if len({domain for domain, _ in imported}) < len(imported):
+    opsets = {(i.domain.replace("ai.onnx", "", 1), i.version) for i in model.opset_import}
+    if len({domain for domain, _ in opsets}) < len(opsets):
         raise NotAdmitted("two versions of the same operators")
     domains = {item.domain for item in model.opset_import}
     domains |= {node.domain for node in model.graph.node}

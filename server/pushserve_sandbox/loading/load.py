@@ -98,8 +98,8 @@ def _graph(spec: JobSpec, example_rows: Sequence[Any]) -> Loaded:
     if not checked.worker_reason:
         return Loaded(predictor, _GRAPH, "onnx", "it is an ONNX graph whose size follows its rows")
     if spec.engine == "onnx":
-        raise engine_not_possible(f"the server's own processes do not run {checked.worker_reason}")
-    return Loaded(predictor, _GRAPH, "worker", checked.worker_reason)
+        raise engine_not_possible(f"its graph needs {checked.worker_reason}")
+    return Loaded(predictor, _GRAPH, "worker", f"its graph needs {checked.worker_reason}")
 
 
 def engine_not_possible(reason: str) -> BuildFailed:
