@@ -4,31 +4,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
-from skl2onnx import to_onnx
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
-from sklearn.ensemble import (
-    AdaBoostClassifier,
-    ExtraTreesRegressor,
-    GradientBoostingClassifier,
-    IsolationForest,
-    RandomForestClassifier,
-)
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.mixture import GaussianMixture
-from sklearn.naive_bayes import GaussianNB
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import (
-    Binarizer,
-    KBinsDiscretizer,
-    Normalizer,
-    PolynomialFeatures,
-    StandardScaler,
-)
-from sklearn.svm import SVC, SVR
 
 from pushserve_runtime.graph_bounds import RUN_BYTES, GraphBounds, Growth
 from pushserve_runtime.onnx_session import open_session
@@ -36,12 +11,12 @@ from pushserve_sandbox.admission.admit import admit
 from pushserve_sandbox.admission.errors import NotAdmitted
 from pushserve_sandbox.admission.tensors import Point, Tensor
 from pushserve_sandbox.admission.walk import Walk
+from tests.fixtures import skl2onnx_exports
 from tests.fixtures.graphs import (
     DOUBLE,
     FLOAT,
     HONEST,
     INT64,
-    ML,
     constant,
     graph,
     node,
@@ -49,43 +24,13 @@ from tests.fixtures.graphs import (
 )
 from tests.fixtures.harmful_graphs import HARMFUL, ensemble, many_nodes
 
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(60, 4))
-Y = np.arange(60) % 3
 POINTS = (Point(2, 7, 11), Point(3, 7, 11), Point(4, 7, 11))
-ESTIMATORS = [
-    LogisticRegression(),
-    LinearRegression(),
-    RandomForestClassifier(5, random_state=0),
-    ExtraTreesRegressor(5, random_state=0),
-    GradientBoostingClassifier(n_estimators=5),
-    AdaBoostClassifier(n_estimators=3),
-    IsolationForest(n_estimators=5, random_state=0),
-    MLPClassifier((8, 8), max_iter=20),
-    SVC(probability=True),
-    SVC(),
-    SVR(),
-    GaussianNB(),
-    KMeans(3, n_init=1),
-    GaussianMixture(2),
-    make_pipeline(StandardScaler(), PCA(2), LogisticRegression()),
-    make_pipeline(PolynomialFeatures(2), Normalizer(), LinearRegression()),
-    make_pipeline(KBinsDiscretizer(encode="onehot-dense"), LogisticRegression()),
-    make_pipeline(Binarizer(), LogisticRegression()),
-]
 
 
-@pytest.mark.filterwarnings("ignore")
-def exported(estimator, **options):
-    """What skl2onnx gives, as its documentation has it."""
-    fitted = estimator.fit(X, Y)
-    return to_onnx(
-        fitted, X[:1].astype("f4"), target_opset={"": 18, ML: 3}, options=options or None
-    )
-
-
-def name_of(estimator):
-    return type(getattr(estimator, "steps", [("", estimator)])[-1][1]).__name__
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory):
+    """A folder of what skl2onnx gives."""
+    return skl2onnx_exports.export(tmp_path_factory.mktemp("exports"))
 
 
 @pytest.mark.parametrize("name", HARMFUL)
@@ -102,17 +47,15 @@ def test_networks_are_admitted(name):
     check_sizes(model)
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("estimator", ESTIMATORS, ids=name_of)
-def test_exports_of_skl2onnx_are_admitted(estimator):
-    check_sizes(exported(estimator))
+@pytest.mark.parametrize("name", skl2onnx_exports.ADMITTED)
+def test_exports_of_skl2onnx_are_admitted(exports, name):
+    check_sizes(onnx.load(exports / f"{name}.onnx"))
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("estimator", [KNeighborsClassifier(), GaussianProcessRegressor()])
-def test_distances_by_a_loop_are_not(estimator):
+@pytest.mark.parametrize("name", skl2onnx_exports.LOOPED)
+def test_distances_by_a_loop_are_not(exports, name):
     with pytest.raises(NotAdmitted, match="control flow: Scan"):
-        admit(exported(estimator))
+        admit(onnx.load(exports / f"{name}.onnx"))
 
 
 def check_sizes(model):

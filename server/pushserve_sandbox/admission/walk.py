@@ -21,6 +21,8 @@ from pushserve_sandbox.admission.step import Step
 from pushserve_sandbox.admission.tensors import STRING, Point, Tensor
 from pushserve_sandbox.admission.values import evaluate
 
+_TAKES_NONE: Final = frozenset({"Cast", "Concat", "Gather", "Identity", "Slice", "Split"})
+"""What may give and take a tensor of no columns; others might divide by their number."""
 _KEEPS_KINDS: Final = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 
 
@@ -69,6 +71,8 @@ class Walk:
     def _take(self, node: NodeProto) -> None:
         inputs = [self._tensors[name] if name else None for name in node.input]
         step = Step(node, Attributes(node), inputs)
+        if node.op_type not in _TAKES_NONE and any(_is_empty(item) for item in inputs):
+            raise NotAdmitted(f"{node.op_type} of a tensor without elements")
         known = self._of_ml(step) if node.domain == ML_DOMAIN else self._of_standard(step)
         for name, found in zip(node.output, known, strict=False):
             item = found
@@ -120,7 +124,7 @@ class Walk:
             self._insist_straight(node, [shape[axis] for shape in item.shapes])
         sizes = [item.bytes(i) for i in _each(self._points)]
         self._insist_straight(node, sizes)
-        if not all(sizes) and not item.constant:
+        if _is_empty(item) and node.op_type not in _TAKES_NONE:
             raise NotAdmitted(f"an output of {node.op_type} without elements")
         self.memory = [a + b for a, b in zip(self.memory, sizes, strict=True)]
         self._copies.update(item.texts)
@@ -132,6 +136,10 @@ class Walk:
     def _insist_straight(self, node: NodeProto, sizes: Sequence[int]) -> None:
         if not is_straight(sizes):
             raise NotAdmitted(f"an output of {node.op_type} that grows faster than its rows")
+
+
+def _is_empty(item: Tensor | None) -> bool:
+    return item is not None and not item.constant and not item.size(0)
 
 
 def _each(points: Sequence[Any]) -> range:
