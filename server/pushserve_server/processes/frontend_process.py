@@ -15,6 +15,7 @@ from typing import Final
 
 import uvloop
 
+from pushserve_runtime.onnx_session import bound_run_memory, flush_denormals
 from pushserve_server.api.health import Health
 from pushserve_server.api.predict_dispatch import PredictDispatcher
 from pushserve_server.api.server import make_health, make_pipeline
@@ -41,6 +42,8 @@ logger = logging.getLogger(__name__)
 POLL: Final = 0.1
 """How often the registry's counter is read when no hint comes, in seconds."""
 HEARTBEAT: Final = 2.0
+RUN_MEMORY: Final = 512 * 1024**2
+"""For what all runs of graphs take at a time, in bytes."""
 _SWITCH: Final = 0.0001
 """How long the transport's thread waits for one that computes in Python, in seconds: several times
 a call. With Python's 0.005, a client that sends large tables makes all others wait for 30 ms."""
@@ -115,7 +118,7 @@ def _make_model_table(boot: Boot, store: AsyncRegistry, pool: ThreadPoolExecutor
 
     def make_engine(version: Version) -> Engine:
         if version.engine is EngineName.ONNX:
-            return OnnxEngine(version, bundles, pool)
+            return OnnxEngine(version, bundles, pool, shared_memory=True)
         run_dir = boot.run_dir
         return WorkerEngine(worker_socket(run_dir, version.id), worker_note(run_dir, version.id))
 
@@ -199,5 +202,7 @@ async def _stop_asked() -> None:
 def main(boot: Boot) -> None:
     """Run one frontend."""
     share_arenas()
+    flush_denormals()  # first of all: it holds for threads that are started later
+    bound_run_memory(RUN_MEMORY)
     sys.setswitchinterval(_SWITCH)
     uvloop.run(run(boot))

@@ -1,0 +1,6 @@
+"""Which graphs may run in a server process: those whose sizes are proved to follow the rows alone.
+
+`admit.admit` is the whole of it. Whatever these rules do not know is not admitted, and runs in
+a sandboxed worker: an operator is let in by being in `operators.py`, never by being left out
+somewhere. docs/decisions/0013-graphs-in-process.md has the reasons.
+"""
