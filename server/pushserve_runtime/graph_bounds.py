@@ -1,4 +1,4 @@
-"""What running a graph takes at most: bytes and operations, as they grow with a request.
+"""Graph bounds: what a run takes at most, bytes and operations, as they grow with a request.
 
 The sandbox proves them (`pushserve_sandbox.admission`); a server process goes by them.
 """
@@ -47,13 +47,14 @@ class GraphBounds:
     """What one run takes at most: `memory` in bytes, `work` in operations.
 
     `kinds` is how many kinds of terms it tells apart at most; `texts` is how many copies it
-    makes of a text that it is given.
+    makes of a text that it is given. With `zeros`, it is run with denormal numbers as zeros.
     """
 
     memory: Growth
     work: Growth
     kinds: int = 0
     texts: int = 0
+    zeros: bool = False
 
     def fits(self, rows: int, terms: int = 0) -> bool:
         """Say whether so many rows, of so many terms at most, may be run at once."""
@@ -62,11 +63,11 @@ class GraphBounds:
 
     def rows_at_once(self, size: int = RUN_BYTES) -> int:
         """Give how many rows may be run at once in `size` bytes where no terms are, or one."""
-        room = [
+        found = [
             (most - growth.at(0)) / max(growth.at(1) - growth.at(0), 1e-9)
             for growth, most in ((self.memory, size), (self.work, RUN_OPERATIONS))
         ]
-        return int(max(1, min(*room, _MOST_ROWS)))
+        return int(max(1, min(*found, _MOST_ROWS)))
 
     def rows_of_text(self, longest: int) -> int:
         """Give how many rows with so many letters of text may be run at once."""
@@ -88,6 +89,7 @@ class GraphBounds:
             "work": dict(self.work.coefficients),
             "kinds": self.kinds,
             "texts": self.texts,
+            "zeros": self.zeros,
         }
 
     @classmethod
@@ -101,7 +103,7 @@ class GraphBounds:
             raise ValueError(f"bounds by rules {data.get('rules')}, not {RULES}")
         memory, work = (_growth(data.get(name)) for name in ("memory", "work"))
         kinds, texts = (_count(data.get(name)) for name in ("kinds", "texts"))
-        return cls(memory, work, kinds, texts)
+        return cls(memory, work, kinds, texts, zeros=data.get("zeros") is True)
 
 
 def _growth(data: object) -> Growth:

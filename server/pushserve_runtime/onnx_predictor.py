@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pushserve_runtime.build_error import BuildFailed
+from pushserve_runtime.denormals import as_zeros
 from pushserve_runtime.frames import Array
 from pushserve_runtime.graph_bounds import GraphBounds
 from pushserve_runtime.onnx_session import giving_back, open_session
@@ -131,6 +132,7 @@ class OnnxPredictor:
         shared_memory: bool = False,
     ) -> None:
         self._session = session
+        self._run_session = as_zeros(session.run) if bounds and bounds.zeros else session.run
         self._giving_back = giving_back() if shared_memory else None
         self._signature = signature
         self._bounds = bounds
@@ -214,7 +216,7 @@ class OnnxPredictor:
 
     def _run(self, names: Sequence[str], feed: dict[str, NDArray[Any]], rows: int) -> list[Any]:
         small = self._giving_back is None or (rows <= self._few and self._terms is None)
-        results: list[Any] = self._session.run(names, feed, None if small else self._giving_back)
+        results: list[Any] = self._run_session(names, feed, None if small else self._giving_back)
         return results
 
     def _is_large(self, arrays: Sequence[Array]) -> bool:
@@ -247,7 +249,7 @@ class OnnxPredictor:
         finish_all = [
             (f, specs[o].dtype, s) for f, o, s in zip(finishes, outputs, shapes, strict=True)
         ]
-        run, taken, dtype = self._session.run, self._inputs[0].name, self._dtypes[0]
+        run, taken, dtype = self._run_session, self._inputs[0].name, self._dtypes[0]
         most = min(self._most, self._few)
 
         def run_matrix(arrays: Sequence[Array]) -> list[Array]:

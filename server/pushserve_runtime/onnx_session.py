@@ -1,4 +1,4 @@
-"""Opens graphs with ONNX Runtime, and sets up what all of a process's sessions share."""
+"""ONNX sessions: graphs opened with ONNX Runtime, and what all of a process's sessions share."""
 
 from __future__ import annotations
 
@@ -7,34 +7,14 @@ from typing import Any, Final
 
 from pushserve_runtime.build_error import BuildFailed, brief
 
-_TINY: Final = bytes.fromhex(
-    "08093a330a100a017812017922084964656e74697479120167"
-    "5a0d0a017812080a06080112020a00620d0a017912080a06080112020a0042040a001011"
-)
-"""A graph that gives what it takes."""
 _SAME_AS_REQUESTED: Final = 1
-
-
-def flush_denormals() -> None:
-    """Have numbers below the smallest normal one count as zero, on this thread and its children.
-
-    A processor may take a hundred times as long for them, so a caller who sends some would slow
-    down all others. ONNX Runtime sets this once a process, when the first session is opened, on
-    the thread that opens it; threads that are started later, and forked processes, have it too.
-    It holds for NumPy and everything else there.
-    """
-    import onnxruntime as ort  # noqa: PLC0415 (as below)
-
-    options = _options(ort)
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
-    ort.InferenceSession(_TINY, options, providers=["CPUExecutionProvider"])
 
 
 def bound_run_memory(most: int) -> None:
     """Have sessions that are opened with `shared_memory` take at most so many bytes for runs.
 
-    To be called once a process. A run that finds no room raises; what graphs themselves take,
-    their constants, is not counted.
+    To be called once a process. A run for which there is not enough raises; what graphs
+    themselves take, their constants, is not counted.
     """
     import onnxruntime as ort  # noqa: PLC0415 (as below)
 
@@ -81,7 +61,7 @@ def _options(ort: Any) -> Any:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Say whether a run found no room in the shared memory."""
+    """Say whether there was too little of the shared memory for a run."""
     return "Available memory of" in str(error)
 
 

@@ -1,4 +1,4 @@
-"""Makes the inputs of a graph that are terms of texts, as many rows at once as memory is for."""
+"""Terms feed: inputs of a graph that are terms of texts, as many rows at once as memory is for."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ from onnx import helper
 from pushserve_runtime.graph_bounds import RUN_BYTES, GraphBounds, Growth
 from pushserve_runtime.onnx_session import open_session
 from pushserve_sandbox.admission.admit import admit
-from pushserve_sandbox.admission.errors import NotAdmitted
+from pushserve_sandbox.admission.not_admitted import NotAdmitted
 from pushserve_sandbox.admission.tensors import Point, Tensor
-from pushserve_sandbox.admission.walk import Walk
+from pushserve_sandbox.admission.traversal import Traversal
 from tests.fixtures import skl2onnx_exports
 from tests.fixtures.graphs import (
     DOUBLE,
@@ -65,13 +65,13 @@ def check_sizes(model):
     width = taken.type.tensor_type.shape.dim[1].dim_value
     kind = taken.type.tensor_type.elem_type
     inputs = {taken.name: Tensor(kind, tuple((p.rows, width) for p in POINTS))}
-    walk = Walk(model, inputs, POINTS)
-    walk.run()
+    traversal = Traversal(model, inputs, POINTS)
+    traversal.run()
     dtype = helper.tensor_dtype_to_np_dtype(kind)
     for i, point in enumerate(POINTS):
         real = every_tensor(model, np.ones((point.rows, width), dtype))
         for name, shape in real.items():
-            assert walk._tensors[name].shapes[i] == shape.shape, name
+            assert traversal._tensors[name].shapes[i] == shape.shape, name
         assert bounds.memory.at(point.rows) >= sum(array.nbytes for array in real.values())
 
 

@@ -158,7 +158,9 @@ def test_a_long_text_of_short_terms_does_not_run_between_two_calls(engine):
 
 
 def test_it_is_answered_on_a_thread(engine):
-    data = asyncio.run(engine.predict(asked(engine, "banana" * 10_000), engine.selection((), make_encoder)))
+    data = asyncio.run(
+        engine.predict(asked(engine, "banana" * 10_000), engine.selection((), make_encoder))
+    )
 
     assert b"count" in data
 

@@ -1,4 +1,4 @@
-"""Which graphs may run in a server process: those whose sizes are proved to follow the rows alone.
+"""Admission of graphs into server processes: of those whose sizes are proved to follow the rows.
 
 `admit.admit` is the whole of it. Whatever these rules do not know is not admitted, and runs in
 a sandboxed worker: an operator is let in by being in `operators.py`, never by being left out

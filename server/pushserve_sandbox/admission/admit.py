@@ -1,4 +1,4 @@
-"""Says whether a graph may run in a server process, and what it takes there at most."""
+"""Admission of one graph to server processes, with what it takes there at most."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Final
 
 from onnx import ModelProto
 
-from pushserve_runtime.graph_bounds import RUN_OPERATIONS, GraphBounds
+from pushserve_runtime.graph_bounds import RUN_OPERATIONS, GraphBounds, Growth
 from pushserve_runtime.terms_feed import TERMS_KEY, from_metadata
 from pushserve_runtime.text_terms import MOST_TERMS
-from pushserve_sandbox.admission.errors import NotAdmitted
 from pushserve_sandbox.admission.form import check_form
 from pushserve_sandbox.admission.growth import growth_of, points
+from pushserve_sandbox.admission.not_admitted import NotAdmitted
 from pushserve_sandbox.admission.tensors import STRING, Point, Shape, Tensor
-from pushserve_sandbox.admission.walk import Walk
+from pushserve_sandbox.admission.traversal import Traversal
 
 _MIB: Final = 1024**2
 ROW_BYTES: Final = 4 * _MIB
@@ -24,6 +24,8 @@ RUN_FIXED_BYTES: Final = 32 * _MIB
 LONGEST_TEXT_BYTES: Final = 512 * _MIB
 """For one row, of the longest text that is taken apart."""
 TEXT_COPIES: Final = 64
+FEW_OPERATIONS: Final = 20_000
+"""Of a row: even where each takes a hundred times as long as usual, they are soon done."""
 _USUAL_TERMS: Final = 1_000
 """A text of so many terms counts as a row."""
 
@@ -48,11 +50,17 @@ def _bounds(model: ModelProto, width: int) -> GraphBounds:
     terms = len(from_metadata(metadata.get(TERMS_KEY, "")))
     looked_at = points(texts=terms > 0)
     inputs = _inputs(model, terms, width, looked_at)
-    walk = Walk(model, inputs, looked_at)
-    walk.run()
+    traversal = Traversal(model, inputs, looked_at)
+    traversal.run()
     for item in model.graph.output:
-        walk.insist_known(item.name)
-    bounds = GraphBounds(growth_of(walk.memory), growth_of(walk.work), walk.kinds, walk.copies)
+        traversal.insist_known(item.name)
+    bounds = GraphBounds(
+        growth_of(traversal.memory),
+        growth_of(traversal.work),
+        traversal.kinds,
+        traversal.copies,
+        zeros=_of_a_row(growth_of(traversal.arithmetic), terms=terms > 0) > FEW_OPERATIONS,
+    )
     _check_limits(bounds, terms=terms > 0)
     return bounds
 
@@ -98,6 +106,11 @@ def _check_limits(bounds: GraphBounds, *, terms: bool) -> None:
         _check_work(work.at(*longest), RUN_OPERATIONS, "for the longest text")
     if bounds.texts > TEXT_COPIES:
         raise NotAdmitted(f"{bounds.texts} copies of its texts, more than {TEXT_COPIES}")
+
+
+def _of_a_row(growth: Growth, *, terms: bool) -> float:
+    usual = (1, _USUAL_TERMS, _USUAL_TERMS) if terms else (1, 0, 0)
+    return growth.at(*usual) - growth.at(0)
 
 
 def _of_terms(bounds: GraphBounds, terms: int) -> tuple[int, int, int]:

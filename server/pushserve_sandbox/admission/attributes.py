@@ -1,4 +1,4 @@
-"""Reads a node's attributes."""
+"""Attributes of a node, by type."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto, numpy_helper
 
-from pushserve_sandbox.admission.errors import NotAdmitted
+from pushserve_sandbox.admission.not_admitted import NotAdmitted
 
 
 class Attributes:

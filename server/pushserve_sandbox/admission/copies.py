@@ -1,4 +1,4 @@
-"""How often the texts of a request are copied on the way.
+"""Copies of the texts of a request that are made on the way.
 
 A tensor's size counts texts, not their letters, and one text may be as long as a request. So it
 is followed how many copies a tensor may hold of a text of each input.
@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from pushserve_sandbox.admission.errors import NotAdmitted
+from pushserve_sandbox.admission.not_admitted import NotAdmitted
 from pushserve_sandbox.admission.step import Step
 from pushserve_sandbox.admission.tensors import Tensor
 

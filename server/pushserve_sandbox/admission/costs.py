@@ -1,4 +1,4 @@
-"""What a node costs at a point: operations, and bytes beside its outputs."""
+"""Costs of a node at a point: operations, and bytes beside its outputs."""
 
 from __future__ import annotations
 

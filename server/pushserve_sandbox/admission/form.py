@@ -1,4 +1,4 @@
-"""What a graph is written with: how many parts of which kinds, looked at before their meaning."""
+"""Form of a graph: how many parts of which kinds, looked at before their meaning."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from onnx import AttributeProto, ModelProto, NodeProto
 
 from pushserve_runtime.build_error import listed
 from pushserve_sandbox.admission import ml_operators, operators
-from pushserve_sandbox.admission.errors import NotAdmitted
+from pushserve_sandbox.admission.not_admitted import NotAdmitted
 
 ML_DOMAIN: Final = "ai.onnx.ml"
 MOST_NODES: Final = 5_000

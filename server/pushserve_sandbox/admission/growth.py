@@ -1,9 +1,9 @@
-"""From what a graph takes at some points to what it takes at any.
+"""Growth: from what a graph takes at some points to what it takes at any.
 
 Every length is a sum of products of rows, terms and kinds with coefficients that are not
-negative: `walk` and `operators` let nothing else through. So a size that grows by the same step
-twice, for each of the three, has none of them twice in any product, and the corners of one cube
-give all of its coefficients.
+negative: `traversal` and `operators` let nothing else through. So a size that grows by the same
+step twice, for each of the three, has none of them twice in any product, and the corners of one
+cube give all of its coefficients.
 """
 
 from __future__ import annotations

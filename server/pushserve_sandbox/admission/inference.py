@@ -1,4 +1,4 @@
-"""The shapes of what a node of the standard domain gives, at every point."""
+"""Shape inference: what a node of the standard domain gives, at every point."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from onnx import NodeProto, OperatorSetIdProto, TypeProto, defs, helper, numpy_helper
 from onnx.shape_inference import infer_node_outputs
 
-from pushserve_sandbox.admission.errors import NotAdmitted
+from pushserve_sandbox.admission.not_admitted import NotAdmitted
 from pushserve_sandbox.admission.tensors import (
     KINDS,
     MOST_VALUES,

@@ -1,4 +1,4 @@
-"""The graph job: holds one graph alone, and says whether it may run in a server process.
+"""Graph job: holds one graph alone, and says whether it may run in a server process.
 
 It has run nothing of a repository, so its answer stands where that of a build, which has, does
 not. It loads the graph and runs it as a server process will, and tells what that took. On the
@@ -15,15 +15,19 @@ import resource
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from pushserve_runtime import messages
 from pushserve_runtime.blank_rows import WARM_UP_ROWS, blank_rows, extreme_rows
 from pushserve_runtime.build_error import BuildFailed
+from pushserve_runtime.graph_bounds import GraphBounds
 from pushserve_runtime.onnx_predictor import OnnxPredictor
 from pushserve_runtime.signature import Signature
-from pushserve_sandbox.inspection.graph_safety import check_graph
+from pushserve_sandbox.admission import denormal_trial
+from pushserve_sandbox.admission.graph_safety import check_graph
+from pushserve_sandbox.admission.not_admitted import NotAdmitted
 
 PEAK: Final = 1024**3
 """What loading a graph may take for a while, in bytes."""
@@ -43,6 +47,9 @@ def check(path: Path, signature: Signature) -> dict[str, Any]:
             return {"ok": True, "reason": checked.worker_reason}
         predictor = OnnxPredictor.open(path, signature, checked.bounds)
         _try(predictor)
+        bounds = _with_denormals(path, predictor, checked.bounds)
+    except NotAdmitted as refusal:
+        return {"ok": True, "reason": str(refusal)}
     except BuildFailed as failure:
         return failure.to_json()
     except MemoryError:
@@ -51,7 +58,7 @@ def check(path: Path, signature: Signature) -> dict[str, Any]:
     if peak > PEAK:
         reason = f"{peak // 1024**2:,} MiB to be loaded, more than {PEAK // 1024**2:,}"
         return {"ok": True, "reason": reason}
-    return {"ok": True, "bounds": checked.bounds.to_json(), "peak": peak}
+    return {"ok": True, "bounds": bounds.to_json(), "peak": peak}
 
 
 def _try(predictor: OnnxPredictor) -> None:
@@ -67,6 +74,13 @@ def _try(predictor: OnnxPredictor) -> None:
     ):
         with suppress(Exception):
             predictor.predict(arrays, [spec.name for spec in signature.outputs])
+
+
+def _with_denormals(path: Path, zeros: OnnxPredictor, bounds: GraphBounds) -> GraphBounds:
+    if not bounds.zeros:
+        return bounds
+    plain = OnnxPredictor.open(path, zeros.signature, replace(bounds, zeros=False))
+    return denormal_trial.decide(bounds, plain, zeros)
 
 
 def _peak() -> int:

@@ -1,4 +1,4 @@
-"""The operators of ai.onnx.ml that may run in a server process, and the shapes they give.
+"""Operators of ai.onnx.ml that may run in a server process, and the shapes they give.
 
 ONNX has no shape inference for most of them. Where the parts of one do not fit together, ONNX
 Runtime would raise for some and read beyond its arrays for others: all are looked at here.
@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from pushserve_sandbox.admission import costs
 from pushserve_sandbox.admission.attributes import Attributes
-from pushserve_sandbox.admission.errors import NotAdmitted
+from pushserve_sandbox.admission.not_admitted import NotAdmitted
 from pushserve_sandbox.admission.step import Step
 from pushserve_sandbox.admission.tensors import STRING, Tensor, fixed_axes
 from pushserve_sandbox.admission.trees import check_ensemble, check_older

@@ -1,4 +1,4 @@
-"""The operators of the standard domain that may run in a server process, each with its limits.
+"""Operators of the standard domain that may run in a server process, each with its limits.
 
 This is a security decision: an operator that is not named here runs in a sandboxed worker. One
 is let in when what it gives has a size that its inputs' sizes decide, when it reads nothing
@@ -15,7 +15,7 @@ import numpy as np
 
 from pushserve_sandbox.admission import costs
 from pushserve_sandbox.admission.costs import Cost
-from pushserve_sandbox.admission.errors import NotAdmitted
+from pushserve_sandbox.admission.not_admitted import NotAdmitted
 from pushserve_sandbox.admission.step import Step
 from pushserve_sandbox.admission.tensors import INTEGERS, Tensor, fixed_axes
 

@@ -1,4 +1,4 @@
-"""One node with what is known of its inputs and outputs."""
+"""Step: a node with what is known of its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from onnx import NodeProto
 
 from pushserve_sandbox.admission.attributes import Attributes
-from pushserve_sandbox.admission.errors import NotAdmitted
+from pushserve_sandbox.admission.not_admitted import NotAdmitted
 from pushserve_sandbox.admission.tensors import Tensor, element_bytes
 
 

@@ -1,4 +1,4 @@
-"""What is known of a tensor before a graph has run: its type, its shapes, some of its values.
+"""Tensors before a graph has run: the type, the shapes, some of the values.
 
 Shapes are followed at several points at once, each with other numbers of rows and terms. What
 differs between the points is called moving; everything else is fixed.
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from pushserve_sandbox.admission.errors import NotAdmitted
+from pushserve_sandbox.admission.not_admitted import NotAdmitted
 
 Shape = tuple[int, ...]
 

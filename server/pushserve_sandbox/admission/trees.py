@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pushserve_sandbox.admission.attributes import Attributes
-from pushserve_sandbox.admission.errors import NotAdmitted
+from pushserve_sandbox.admission.not_admitted import NotAdmitted
 
 MOST_LEVELS: Final = 1000
 """A stack of 1 MiB holds more, by a margin."""

@@ -1,4 +1,4 @@
-"""Follows the values that shapes are made of: constants, and lengths that a request decides.
+"""Values that shapes are made of: constants, and lengths that a request decides.
 
 A length that moves is only let through steps that keep it a sum of products with coefficients
 that are not negative (it is moved about, added, multiplied). What else is done to it is not

@@ -16,8 +16,8 @@ from pushserve_runtime.onnx_predictor import OnnxPredictor, graph_inputs
 from pushserve_runtime.onnx_session import open_session
 from pushserve_runtime.signature import Layout, Signature
 from pushserve_sandbox.admission.admit import admit
-from pushserve_sandbox.admission.errors import NotAdmitted
 from pushserve_sandbox.admission.form import check_standard
+from pushserve_sandbox.admission.not_admitted import NotAdmitted
 from pushserve_sandbox.onnx_compiler.convert import Form, convert, forms
 from pushserve_sandbox.onnx_compiler.graph_outputs import finish
 from pushserve_sandbox.onnx_compiler.proof.parity import Answers, ask, deciding_outputs, judge

@@ -92,22 +92,12 @@ def preload() -> None:
     from pushserve_sandbox import compat  # noqa: PLC0415 (it imports scikit-learn)
 
     compat.have_threadpoolctl_read_no_files()
-    _flush_denormals()
     threads = list(Path("/proc/self/task").iterdir())
     if len(threads) != 1:
         raise RuntimeError(
             f"{len(threads)} threads run after the imports; forking needs exactly one "
             "(are OMP_NUM_THREADS=1 and ORT_DISABLE_TELEMETRY=1 set?)"
         )
-
-
-def _flush_denormals() -> None:
-    """Have every job count with the numbers that server processes count with."""
-    numpy: Any = importlib.import_module("numpy")
-    for kind in ("half", "single", "double", "longdouble"):
-        numpy.finfo(kind)  # is kept, and would miss the denormals later
-    with suppress(ModuleNotFoundError):  # an environment without ONNX Runtime has no graphs
-        importlib.import_module("pushserve_runtime.onnx_session").flush_denormals()
 
 
 @contextmanager

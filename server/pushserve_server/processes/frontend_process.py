@@ -15,7 +15,7 @@ from typing import Final
 
 import uvloop
 
-from pushserve_runtime.onnx_session import bound_run_memory, flush_denormals
+from pushserve_runtime.onnx_session import bound_run_memory
 from pushserve_server.api.health import Health
 from pushserve_server.api.predict_dispatch import PredictDispatcher
 from pushserve_server.api.server import make_health, make_pipeline
@@ -202,7 +202,6 @@ async def _stop_asked() -> None:
 def main(boot: Boot) -> None:
     """Run one frontend."""
     share_arenas()
-    flush_denormals()  # first of all: it holds for threads that are started later
     bound_run_memory(RUN_MEMORY)
     sys.setswitchinterval(_SWITCH)
     uvloop.run(run(boot))

@@ -1,4 +1,4 @@
-"""What a run of a graph costs by its rows and its texts, and whether that is too long to wait for.
+"""Run costs: what a graph takes by its rows and texts, and whether that is too long to wait for.
 
 The costs are measured when a version is loaded. They are guesses for values that were not tried,
 so a run that takes far longer than it may shows that they are wrong, and they are not used again.

@@ -1,4 +1,4 @@
-"""Goes through a graph node by node and finds what each tensor takes at every point."""
+"""Traversal of a graph, node by node: what each tensor takes at every point."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from onnx import ModelProto, NodeProto
 from pushserve_sandbox.admission import ml_operators
 from pushserve_sandbox.admission.attributes import Attributes
 from pushserve_sandbox.admission.copies import copies_in
-from pushserve_sandbox.admission.errors import NotAdmitted
 from pushserve_sandbox.admission.form import ML_DOMAIN
 from pushserve_sandbox.admission.growth import is_straight
 from pushserve_sandbox.admission.inference import Inference, constant_of
+from pushserve_sandbox.admission.not_admitted import NotAdmitted
 from pushserve_sandbox.admission.operators import OPERATORS
 from pushserve_sandbox.admission.step import Step
 from pushserve_sandbox.admission.tensors import STRING, Point, Tensor
@@ -26,8 +26,12 @@ _TAKES_NONE: Final = frozenset({"Cast", "Concat", "Gather", "Identity", "Slice",
 _KEEPS_KINDS: Final = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 
 
-class Walk:
-    """The sums over all nodes so far: `memory` in bytes, `work` in operations, at each point."""
+class Traversal:
+    """The sums over all nodes so far: `memory` in bytes, `work` in operations, at each point.
+
+    `arithmetic` is the part of the work that is no comparing, as in trees: it takes longer for
+    numbers next to zero.
+    """
 
     def __init__(
         self, model: ModelProto, inputs: Mapping[str, Tensor], points: Sequence[Point]
@@ -38,6 +42,7 @@ class Walk:
         self._tensors: dict[str, Tensor | None] = dict(inputs)
         self.memory = [2 * sum(item.bytes(i) for item in inputs.values()) for i in _each(points)]
         self.work = [0] * len(points)
+        self.arithmetic = [0] * len(points)
         self._copies: Counter[str] = Counter()
         for item in inputs.values():
             self._copies.update(item.texts)
@@ -132,6 +137,8 @@ class Walk:
     def _add_work(self, step: Step, sizes: Sequence[int]) -> None:
         self._insist_straight(step.node, sizes)
         self.work = [a + b for a, b in zip(self.work, sizes, strict=True)]
+        if not step.operator.startswith("TreeEnsemble"):
+            self.arithmetic = [a + b for a, b in zip(self.arithmetic, sizes, strict=True)]
 
     def _insist_straight(self, node: NodeProto, sizes: Sequence[int]) -> None:
         if not is_straight(sizes):

@@ -1,4 +1,4 @@
-"""What is raised where a graph may not run in a server process."""
+"""NotAdmitted: raised where a graph may not run in a server process."""
 
 from __future__ import annotations
 

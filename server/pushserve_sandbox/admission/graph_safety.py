@@ -10,7 +10,7 @@ from typing import Any
 from pushserve_runtime.build_error import BuildFailed, brief, listed
 from pushserve_runtime.graph_bounds import GraphBounds
 from pushserve_sandbox.admission.admit import admit
-from pushserve_sandbox.admission.errors import NotAdmitted
+from pushserve_sandbox.admission.not_admitted import NotAdmitted
 
 
 @dataclass(frozen=True, slots=True)
