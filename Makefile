@@ -36,6 +36,7 @@ check: setup ## ruff, mypy, stubs fresh, buf lint
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/mypy --python-version 3.10 $(JOBS)
+	@cd benchmarks && ../$(BIN)/mypy --config-file mypy.ini *.py peers/*.py
 	@$(BIN)/buf lint
 	@$(BIN)/python protos/check_stubs.py
 

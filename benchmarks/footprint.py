@@ -61,10 +61,10 @@ def push(root: Path, served: Served, frontends: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def started(root: Path, served: Served, frontends: int) -> Iterator[Running]:
+def started(root: Path, served: Served, frontends: int, **settings: str) -> Iterator[Running]:
     """Start the server whose models were pushed; it has answered for each of them."""
     begun = time.monotonic()
-    with processes.pushserve(root, frontends) as (address, pid):
+    with processes.pushserve(root, frontends, **settings) as (address, pid):
         for model, engine in served:
             await_answer(wires.pushserve(engine), address, model)
         yield Running(address, pid, time.monotonic() - begun)

@@ -22,7 +22,6 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from unittest import mock
 
@@ -122,29 +121,27 @@ def copy_bundle(bundles: Bundles, digest: str, note: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         copy = shutil.copytree(built.folder, Path(folder, "files"))
         (copy / "note.txt").write_text(note)
-        graph = built.graph.read_bytes() if built.graph else None
-        return bundles.add(copy, built.spec, graph)
+        return bundles.add(copy, built.spec, built.graph)
 
 
 def add_model(registry: Registry, url: str, i: int, first: Version, digest: str) -> None:
     """Take a deployment of folder `i` through its states, as the deployer would."""
-    now = datetime.now(UTC)
     branch = "refs/heads/main"
     registry.register(
         source=url, path=f"copies/{i}", ref=branch, commit=first.commit, model=name(i),
-        retry=False, default_branch=branch, now=now,
+        retry=False, default_branch=branch,
     )  # fmt: skip
-    taken = registry.lease(OWNER, now, 60)
-    assert taken is not None
+    leased = registry.lease(OWNER, 60)
+    assert leased is not None
+    token, _ = leased
     for state in (DeploymentState.FETCHING, DeploymentState.CHECKING, DeploymentState.BUILDING):
-        registry.advance(taken.id, OWNER, state, "benchmark", now)
+        registry.advance(token, state, "benchmark")
     registry.add_version(
-        taken.id, OWNER, model=name(i), default_ref=branch, commit=first.commit,
-        engine=first.engine, digest=digest, signature=first.signature, report=first.report,
-        now=now,
+        token, model=name(i), default_ref=branch, commit=first.commit, engine=first.engine,
+        digest=digest, signature=first.signature, report=first.report,
     )  # fmt: skip
-    registry.activate(taken.id, OWNER, now)
-    registry.finish(taken.id, OWNER, "benchmark", now)
+    registry.activate(token)
+    registry.finish(token)
 
 
 def once(root: Path, count: int, options: argparse.Namespace) -> dict[str, float]:

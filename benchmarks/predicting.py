@@ -8,14 +8,18 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import load
+import models
+import summary
 from progress import Clock
 from subjects import Subject
 
 CALLERS = (1, 64)
-SHARES = (0.5, 0.8)
-"""Of the closed loop's limit, as rates of arrival."""
+ARRIVALS = (1000, 2000, 4000)
+"""Calls a second of the open loop, the same for every server."""
 ECHO = "no-op echo"
 HANDWRITTEN = "by hand"
+AIO = "grpc.aio"
+"""The other transport: what a server falls back to where it cannot use gRPC's core itself."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Row:
     model: str
 
 
+Arrived = dict[tuple[str, int], list[load.Load]]
+"""By row and calls a second: each round's load."""
 Found = dict[tuple[str, int], list[tuple[load.Load, float]]]
 """By row and callers: each round's load, and server CPU in microseconds a call."""
 
@@ -80,34 +86,50 @@ def figures(found: Found, engine: str) -> dict[str, list[float]]:
             runs, base = found[ours, 64], found[ECHO, 64]
             given[f"rate {model}"] = rate_ratios(runs, base)
             given[f"cpu {model}"] = cpu_ratios(runs, base)
+        other = f"{model}, {AIO}"
+        if found.get((other, 64)):
+            given[f"rate aio {model}"] = rate_ratios(found[other, 64], found[ECHO, 64])
         if found.get((ours, 1)):
             pairs = zip(found[ours, 1], found[f"{model}, {HANDWRITTEN}", 1], strict=True)
             given[f"p50 handwritten {model}"] = [a.p50 / b.p50 for (a, _), (b, _) in pairs]
     return given
 
 
-def open_loop(rows: list[Row], found: Found, options: argparse.Namespace, clock: Clock) -> None:
+def open_loop(rows: list[Row], options: argparse.Namespace, clock: Clock) -> Arrived:
     """Show latencies at fixed rates of arrival: nothing waits for the server's answers."""
-    limit: dict[str, float] = defaultdict(float)
-    for (title, _), runs in found.items():
-        limit[title] = max(limit[title], statistics.median(one.rate for one, _ in runs))
-    results: dict[tuple[str, float], list[load.Load]] = defaultdict(list)
+    results: Arrived = defaultdict(list)
     for _ in clock.rounds(options.rounds, "Predict, open loop", share=0.65):
-        for share in SHARES:
+        for rate in options.arrivals:
             for row in rows:
-                results[row.title, share].append(
-                    row.subject.arriving(row.model, share * limit[row.title], options.seconds)
+                results[row.title, rate].append(
+                    row.subject.arriving(row.model, rate, options.seconds)
                 )
-    print("\nopen loop: Poisson arrivals over 64 connections, at a share of the limit above")
-    print(f"{'':18} {'share':>7} {'asked/s':>8} {'answered/s':>10} {'p50 us':>8} {'p99 us':>8} "
-          f"{'p99.9 us':>8} {'failed':>8}")  # fmt: skip
-    for share in SHARES:
+    print("\nopen loop: Poisson arrivals over 64 connections, the same rate for every server")
+    print(f"{'':18} {'asked/s':>8} {'answered/s':>10} {'p50 us':>8} {'p99 us':>8} {'p99.9 us':>8} "
+          f"{'p99 of echo':>18} {'failed':>8}")  # fmt: skip
+    for rate in options.arrivals:
         for row in rows:
-            runs = results[row.title, share]
-            rate, p50, p99, p999 = (
+            runs = results[row.title, rate]
+            answered, p50, p99, p999 = (
                 statistics.median(getattr(one, of) for one in runs)
                 for of in ("rate", "p50", "p99", "p999")
             )
             failed = sum(one.failed for one in runs) / sum(one.failed + one.calls for one in runs)
-            print(f"{row.title:18} {share:7.0%} {share * limit[row.title]:8,.0f} {rate:10,.0f} "
-                  f"{p50:8,.0f} {p99:8,.0f} {p999:8,.0f} {failed:8.2%}")  # fmt: skip
+            of_echo = summary.spread(p99_ratios(runs, results[ECHO, rate]))
+            print(f"{row.title:18} {rate:8,} {answered:10,.0f} {p50:8,.0f} {p99:8,.0f} {p999:8,.0f}"
+                  f" {of_echo:>18} {failed:8.2%}")  # fmt: skip
+    return results
+
+
+def p99_ratios(runs: list[load.Load], base: list[load.Load]) -> list[float]:
+    return [a.p99 / b.p99 for a, b in zip(runs, base, strict=True)]
+
+
+def open_figures(arrived: Arrived, engine: str) -> dict[str, list[float]]:
+    """Give the summary's figures of the open loop, for the models on `engine`."""
+    return {
+        f"p99 {model} {rate}": p99_ratios(runs, arrived[ECHO, rate])
+        for model in models.MODELS
+        for rate in ARRIVALS
+        if (runs := arrived.get((f"{model}, {engine}", rate)))
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import models
 import processes
@@ -56,7 +57,7 @@ def push_to_served(
 
 def times(done: pb.Deployment) -> dict[str, float]:
     """Give how long each state of a deployment took, in milliseconds."""
-    first: dict[int, float] = {}
+    first: dict[Any, float] = {}
     for event in done.events:
         first.setdefault(event.state, event.time.ToNanoseconds() / 1e6)
     order = sorted(first.items(), key=lambda item: item[1])

@@ -67,6 +67,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument(
         "--engines", nargs="+", default=["onnx", "worker"], help="the first is the summary's"
     )
+    parser.add_argument("--arrivals", type=int, nargs="+", default=predicting.ARRIVALS)
     parser.add_argument("--open-loop", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     return parser.parse_args()
@@ -92,6 +93,9 @@ def together(root: Path, options: argparse.Namespace, clock: Clock) -> dict[str,
     """Run pushserve, the echo and the server written by hand, idle but for what is measured."""
     clock.say("starting pushserve, the echo and the server written by hand")
     root.mkdir()
+    first = options.engines[0]
+    other = [(model, first) for model in models.MODELS]
+    footprint.push(root / "aio", other, options.frontends)
     served = [(model, engine) for model in models.MODELS for engine in options.engines]
     footprint.push(root, served, options.frontends)
     peer = peer_servers.PEERS["handwritten"]
@@ -100,12 +104,18 @@ def together(root: Path, options: argparse.Namespace, clock: Clock) -> dict[str,
         processes.echo(options.frontends) as (echo, echo_pids),
         peer_servers.started(peer, Path(sys.executable), root / "handwritten") as by_hand,
         footprint.started(root, served, options.frontends) as running,
+        footprint.started(root / "aio", other, options.frontends, transport="aio") as by_aio,
         grpc.insecure_channel(running.address) as channel,
     ):
         rows = [
             Row(predicting.ECHO, Subject("echo", echo, wires.echo(), lambda: echo_pids), "logistic")
         ]
         rows += our_rows(running, options.engines)
+        rows += [
+            Row(f"{model}, {predicting.AIO}", Subject.of("aio", by_aio, wires.pushserve(first)),
+                model)
+            for model in models.MODELS
+        ]  # fmt: skip
         rows += [
             Row(f"{model}, {predicting.HANDWRITTEN}", Subject.of("by hand", by_hand, peer.wire),
                 model)
@@ -134,10 +144,13 @@ def our_rows(running: Running, engines: list[str]) -> list[Row]:
 
 def predict(rows: list[Row], options: argparse.Namespace, clock: Clock) -> dict[str, list[float]]:
     found = predicting.closed_loop(rows, options, clock)
+    figures = predicting.figures(found, options.engines[0])
     if options.open_loop:
         ours = [row for row in rows if predicting.HANDWRITTEN not in row.title]
-        predicting.open_loop(ours, found, options, clock)
-    return predicting.figures(found, options.engines[0])
+        figures |= predicting.open_figures(
+            predicting.open_loop(ours, options, clock), options.engines[0]
+        )
+    return figures
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ def soak(server: Server, options: argparse.Namespace, clock: Clock) -> bool:
     growth = looks.show_memory(seen, options.warm_up, ready)
     looks.show_ends(before, server.look())
     show_complaints(server.root / "server.log")
-    measured = {"soak failed": [load.failed]}
+    measured: dict[str, list[float]] = {"soak failed": [load.failed]}
     if growth is not None:
         measured["soak memory"] = [growth]
     summary.show(measured, summary.SOAK)

@@ -37,6 +37,11 @@ def _predict() -> dict[str, Figure]:
         at = f"{model}, 64 callers:"
         figures[f"rate {model}"] = Figure(f"{at} calls/s / echo", rate, BENCH)
         figures[f"cpu {model}"] = Figure(f"{at} server CPU a call / echo", cpu, BENCH)
+        what = f"{model}, 64 callers, transport aio: calls/s / echo"
+        figures[f"rate aio {model}"] = Figure(what, "", BENCH)
+        for arriving in (1000, 2000, 4000):
+            what = f"{model}, {arriving:,} calls/s arriving: p99 / echo"
+            figures[f"p99 {model} {arriving}"] = Figure(what, "<= 1", BENCH)
     for model in ("logistic", "forest"):
         what = f"{model}, 1 caller: p50 / grpcio + sklearn by hand"
         figures[f"p50 handwritten {model}"] = Figure(what, "< 1", BENCH)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import models
@@ -41,14 +42,16 @@ class Wire:
             return self._call(channel, request)
 
     def _call(self, channel: grpc.Channel, request: bytes) -> bytes:
-        return channel.unary_unary(f"/{self.method}")(request, timeout=20)
+        call: Any = channel.unary_unary(f"/{self.method}")
+        return call(request, timeout=20)
 
 
 class _Stream(Wire):
     """The method takes a stream; one request of it is asked."""
 
     def _call(self, channel: grpc.Channel, request: bytes) -> bytes:
-        return next(channel.stream_stream(f"/{self.method}")(iter([request]), timeout=20))
+        call: Any = channel.stream_stream(f"/{self.method}")
+        return next(call(iter([request]), timeout=20))
 
 
 class _Echo(Wire):

@@ -61,7 +61,7 @@ class Worker:
                 env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(server)},
             )
         said = messages.receive(self.channel, 60)
-        assert said["ready"], said
+        assert said is not None and said["ready"], said
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.connect(path)
         _, rows = models.MODELS[name]()

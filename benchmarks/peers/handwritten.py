@@ -15,7 +15,7 @@ import uvloop
 messages, services = grpc.protos_and_services("predictor.proto")
 
 
-class Predictor(services.PredictorServicer):
+class Predictor(services.PredictorServicer):  # type: ignore[name-defined]
     def __init__(self, folder: Path) -> None:
         self._models = {path.stem: joblib.load(path) for path in folder.glob("*.joblib")}
 
