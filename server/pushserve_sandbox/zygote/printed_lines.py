@@ -2,7 +2,7 @@
 
 Descriptors 1 and 2 of a job are one pipe. A line of a log record starts with its severity as
 syslog numbers it, "<4>" for a warning; any other is what the model's code, or a library of it,
-printed. What the pipe has no room for is dropped and counted.
+printed. What the full pipe does not take is dropped and counted.
 """
 
 from __future__ import annotations
