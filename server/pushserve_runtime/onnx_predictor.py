@@ -142,7 +142,9 @@ class OnnxPredictor:
         self._inputs = inputs[: len(inputs) - len(made)]
         self._terms = TermsFeed(made, names, bounds.fits if bounds else None) if made else None
         self._most = bounds.rows_at_once() if bounds else _ANY_NUMBER
-        self._few = bounds.rows_at_once(_SMALL_RUN) if bounds else _ANY_NUMBER
+        self._few = _ANY_NUMBER
+        if shared_memory:
+            self._few = bounds.rows_at_once(_SMALL_RUN) if bounds else 0
         texts = [i for i, f in enumerate(signature.inputs) if f.dtype is DType.STRING]
         self._texts = texts if bounds and bounds.texts else []
         self._graph_outputs = output_names(session)

@@ -98,7 +98,7 @@ class Forging:
 
 PATCH = """
 import sys
-module = sys.modules["pushserve_sandbox.build.main"]
+module = sys.modules["pushserve_sandbox.onnx_compiler.compile"]
 real = module.compile_estimator
 def forged(*arguments):
     result = real(*arguments)

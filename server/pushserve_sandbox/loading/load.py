@@ -9,6 +9,7 @@ from typing import Any, Final
 from pushserve_runtime.build_error import BuildFailed, printable
 from pushserve_runtime.job_spec import Format, JobSpec
 from pushserve_runtime.onnx_predictor import OnnxPredictor
+from pushserve_runtime.onnx_session import bound_run_memory
 from pushserve_sandbox.fast_paths.select import with_chosen, with_first_equal
 from pushserve_sandbox.inspection.estimator import inspect_estimator, predictor_for
 from pushserve_sandbox.loading.artifact import load_estimator
@@ -17,6 +18,8 @@ from pushserve_sandbox.loading.predict_py import load_script
 from pushserve_sandbox.prediction.predictor import EstimatorPredictor, Predictor
 
 _GRAPH: Final = "ONNX graph"
+_RUN_MEMORY: Final = 1024**3
+"""For what one run of a worker's graph takes, in bytes: it may be one whose values decide that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,8 @@ def _graph(spec: JobSpec, example_rows: Sequence[Any]) -> Loaded:
     from pushserve_sandbox.inspection.graph import load_graph  # noqa: PLC0415 (ONNX alone needs it)
 
     if spec.built is not None:
-        predictor = OnnxPredictor.open(spec.artifact_path, spec.built)
+        bound_run_memory(_RUN_MEMORY)
+        predictor = OnnxPredictor.open(spec.artifact_path, spec.built, shared_memory=True)
         return Loaded(predictor, _GRAPH, "worker", "a build has said so")
     predictor, checked = load_graph(spec, example_rows)
     if spec.engine == "worker":
