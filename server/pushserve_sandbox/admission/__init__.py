@@ -2,5 +2,5 @@
 
 `admit.admit` is the whole of it. Whatever these rules do not know is not admitted, and runs in
 a sandboxed worker: an operator is let in by being in `operators.py`, never by being left out
-somewhere. docs/decisions/0013-graphs-in-process.md has the reasons.
+somewhere. docs/decisions/0017-graphs-in-server-processes.md has the reasons.
 """

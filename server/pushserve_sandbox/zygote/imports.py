@@ -60,6 +60,7 @@ OPTIONAL: Final = (
     "onnxruntime",
     "skl2onnx",
     "pushserve_sandbox.onnx_compiler.compile",
+    "pushserve_sandbox.admission.job",
 )
 """What an environment of a version's own may lack: then no model of it needs it."""
 JOBS: Final = {

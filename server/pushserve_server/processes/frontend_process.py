@@ -42,8 +42,6 @@ logger = logging.getLogger(__name__)
 POLL: Final = 0.1
 """How often the registry's counter is read when no hint comes, in seconds."""
 HEARTBEAT: Final = 2.0
-RUN_MEMORY: Final = 512 * 1024**2
-"""For what all runs of graphs take at a time, in bytes."""
 _SWITCH: Final = 0.0001
 """How long the transport's thread waits for one that computes in Python, in seconds: several times
 a call. With Python's 0.005, a client that sends large tables makes all others wait for 30 ms."""
@@ -202,6 +200,6 @@ async def _stop_asked() -> None:
 def main(boot: Boot) -> None:
     """Run one frontend."""
     share_arenas()
-    bound_run_memory(RUN_MEMORY)
+    bound_run_memory(boot.settings.run_memory)
     sys.setswitchinterval(_SWITCH)
     uvloop.run(run(boot))
