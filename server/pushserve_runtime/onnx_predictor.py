@@ -5,30 +5,30 @@ A graph is data: `OnnxPredictor` is also what a server process runs it with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pushserve_runtime.build_error import BuildFailed, brief
+from pushserve_runtime.build_error import BuildFailed
+from pushserve_runtime.denormals import as_zeros
 from pushserve_runtime.frames import Array
+from pushserve_runtime.graph_bounds import GraphBounds
+from pushserve_runtime.onnx_session import giving_back, open_session
 from pushserve_runtime.output_arrays import dense, to_array
 from pushserve_runtime.signature import DType, Layout, Signature
-from pushserve_runtime.text_terms import TERMS_KEY, TermsFeed, from_metadata
+from pushserve_runtime.terms_feed import TERMS_KEY, TermsFeed, from_metadata
+from pushserve_runtime.text_terms import TextTooLong
 
 NULL_TEXT_KEY: Final = "pushserve.null_text"
 """A graph's metadata under this key is what stands for a text that is missing; else it is ""."""
 NULL_TEXT: Final = "\ufdd0null"
 """What graphs have there that a build makes; no text that is meant to be read has U+FDD0."""
-
-CELLS_KEY: Final = "pushserve.row_cells"
-"""A graph's metadata under this key is how many values its widest tensor has for a row."""
-WIDE: Final = 1_000
-"""From how many on that is noted: 4 MiB of rows are run at once where it is less."""
-_CELLS: Final = 4_000_000
 
 # What skl2onnx calls them.
 _USUAL: Final = {
@@ -64,34 +64,6 @@ class GraphInput:
     width: int
 
 
-def open_session(graph: Path | bytes) -> Any:
-    """Open a graph, a file or its content, with ONNX Runtime on one thread.
-
-    Raises:
-        BuildFailed: ARTIFACT_UNREADABLE.
-    """
-    import onnxruntime as ort  # noqa: PLC0415 (its import takes longer than most models' loading)
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    # An arena and a pattern of its own for each of many small graphs cost memory (120 KiB a
-    # graph against 80, and 1 MiB of addresses) and no call is faster for them.
-    options.enable_cpu_mem_arena = False
-    options.enable_mem_pattern = False
-    options.log_severity_level = 3
-    name = "the graph" if isinstance(graph, bytes) else graph.name
-    source = graph if isinstance(graph, bytes) else str(graph)
-    try:
-        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime raises classes of its own for each kind of trouble
-        raise BuildFailed(
-            "ARTIFACT_UNREADABLE",
-            f"ONNX Runtime cannot load {name}: {brief(error)}",
-            "export it with operators and an opset that ONNX Runtime knows",
-        ) from error
-
-
 def graph_inputs(session: Any) -> tuple[GraphInput, ...]:
     """Read a graph's inputs.
 
@@ -113,6 +85,13 @@ def graph_inputs(session: Any) -> tuple[GraphInput, ...]:
     return tuple(found)
 
 
+def sized(inputs: Sequence[GraphInput], width: int) -> tuple[GraphInput, ...]:
+    """Give an input that leaves its columns open so many, if it is the only one."""
+    if len(inputs) == 1 and inputs[0].width < 0:
+        return (replace(inputs[0], width=width),)
+    return tuple(inputs)
+
+
 def output_names(session: Any) -> dict[str, str]:
     """Map the names that outputs are served under to the graph's, the label first."""
     graph = [item.name for item in session.get_outputs()]
@@ -124,6 +103,13 @@ def output_names(session: Any) -> dict[str, str]:
 
 Run = Callable[[Sequence[Array]], list[Array]]
 
+Feeds = Generator[tuple[dict[str, NDArray[Any]], int], None, None]
+
+_ONE_LARGE_RUN: Final = threading.Lock()
+_ANY_NUMBER: Final = 2**31
+_SMALL_RUN: Final = 16 * 1024**2
+"""What a run of fewer bytes leaves behind in memory that is shared, another one uses again."""
+
 _FINISHES: Final[dict[tuple[str, DType], Callable[[NDArray[Any]], NDArray[Any]]]] = {
     ("tensor(double)", DType.FLOAT64): lambda result: result,
     ("tensor(float)", DType.FLOAT64): lambda result: result.astype("<f8"),
@@ -134,57 +120,122 @@ _FINISHES: Final[dict[tuple[str, DType], Callable[[NDArray[Any]], NDArray[Any]]]
 
 
 class OnnxPredictor:
-    """A graph with its signature."""
+    """A graph with its signature, and with `bounds` where it has been proved what a run takes."""
 
-    def __init__(self, session: Any, signature: Signature, inputs: Sequence[GraphInput]) -> None:
+    def __init__(
+        self,
+        session: Any,
+        signature: Signature,
+        inputs: Sequence[GraphInput],
+        bounds: GraphBounds | None = None,
+        *,
+        shared_memory: bool = False,
+    ) -> None:
         self._session = session
+        self._run_session = as_zeros(session.run) if bounds and bounds.zeros else session.run
+        self._giving_back = giving_back() if shared_memory else None
         self._signature = signature
+        self._bounds = bounds
         metadata = session.get_modelmeta().custom_metadata_map
         made = from_metadata(metadata.get(TERMS_KEY, ""))
-        self._most = max(1, _CELLS // int(metadata.get(CELLS_KEY) or 1))
+        names = [i.name for i in inputs[-len(made) :]]
         self._inputs = inputs[: len(inputs) - len(made)]
-        self._terms = TermsFeed(made, [i.name for i in inputs[-len(made) :]]) if made else None
+        self._terms = TermsFeed(made, names, bounds.fits if bounds else None) if made else None
+        self._most = bounds.rows_at_once() if bounds else _ANY_NUMBER
+        self._few = _ANY_NUMBER
+        if shared_memory:
+            self._few = bounds.rows_at_once(_SMALL_RUN) if bounds else 0
+        texts = [i for i, f in enumerate(signature.inputs) if f.dtype is DType.STRING]
+        self._texts = texts if bounds and bounds.texts else []
         self._graph_outputs = output_names(session)
         self._dtypes = [_NUMPY[item.type] for item in self._inputs]
         self._null_text = str(metadata.get(NULL_TEXT_KEY, ""))
 
     @classmethod
-    def open(cls, path: Path, signature: Signature) -> OnnxPredictor:
+    def open(
+        cls,
+        path: Path,
+        signature: Signature,
+        bounds: GraphBounds | None = None,
+        *,
+        shared_memory: bool = False,
+    ) -> OnnxPredictor:
         """Open a graph that a build has checked, with the signature that the build made.
+
+        `shared_memory` is for processes that have called `bound_run_memory`.
 
         Raises:
             BuildFailed: ONNX Runtime cannot load it.
         """
-        session = open_session(path)
-        return cls(session, signature, graph_inputs(session))
+        session = open_session(path, shared_memory=shared_memory)
+        inputs = sized(graph_inputs(session), len(signature.inputs))
+        return cls(session, signature, inputs, bounds, shared_memory=shared_memory)
 
     @property
     def signature(self) -> Signature:
         """What it takes and gives."""
         return self._signature
 
+    def text_size(self, arrays: Sequence[Array]) -> tuple[int, int]:
+        """Give how many letters and, about, how many terms the texts of a request have."""
+        if self._signature.layout is Layout.MATRIX:
+            return 0, 0
+        texts = [a.values for a in arrays if a.dtype is DType.STRING]
+        letters = sum(len(text) for values in texts for text in values)
+        terms = self._terms.most_terms([a.values for a in arrays]) if self._terms else 0
+        return letters, terms
+
     def predict(self, arrays: Sequence[Array], outputs: Sequence[str]) -> list[Array]:
-        """Give the named outputs; see `predictor.Predictor`."""
+        """Give the named outputs; see `predictor.Predictor`.
+
+        Raises:
+            TextTooLong: a text takes more than is allowed.
+        """
         names = [self._graph_outputs[name] for name in outputs]
-        rows = len(arrays[0].values)
-        if self._terms is None and rows <= self._most:
-            results = self._session.run(names, self.feed(arrays))
-            return [to_array(plain(result, rows)) for result in results]
-        parts = [
-            [plain(result, rows) for result in self._session.run(names, feed)]
-            for feed, rows in self.feeds(arrays)
-        ]
+        alone = _ONE_LARGE_RUN if self._is_large(arrays) else nullcontext()
+        with alone, closing(self.feeds(arrays)) as feeds:
+            parts = [
+                [plain(result, rows) for result in self._run(names, feed, rows)]
+                for feed, rows in feeds
+            ]
+        if len(parts) == 1:
+            return [to_array(result) for result in parts[0]]
         return [to_array(np.concatenate(items)) for items in zip(*parts, strict=True)]
 
-    def feeds(self, arrays: Sequence[Array]) -> Iterator[tuple[dict[str, NDArray[Any]], int]]:
+    def feeds(self, arrays: Sequence[Array]) -> Feeds:
         """Give what the session is run on: as many rows at once as memory is for, and how many."""
         feed, rows = self.feed(arrays), len(arrays[0].values)
+        most = self._rows_at_once(arrays)
         if self._terms is not None:
             yield from self._terms.feeds(feed, [array.values for array in arrays])
             return
-        for start in range(0, rows, self._most):
-            part = {name: values[start : start + self._most] for name, values in feed.items()}
-            yield part, min(self._most, rows - start)
+        if rows <= most:
+            yield feed, rows
+            return
+        for start in range(0, rows, most):
+            part = {name: values[start : start + most] for name, values in feed.items()}
+            yield part, min(most, rows - start)
+
+    def _run(self, names: Sequence[str], feed: dict[str, NDArray[Any]], rows: int) -> list[Any]:
+        small = self._giving_back is None or (rows <= self._few and self._terms is None)
+        results: list[Any] = self._run_session(names, feed, None if small else self._giving_back)
+        return results
+
+    def _is_large(self, arrays: Sequence[Array]) -> bool:
+        """Whether some row alone takes more than a run should: one with a long text."""
+        if self._terms is None or self._bounds is None:
+            return False
+        return not self._bounds.fits(1, self._terms.longest([a.values for a in arrays]))
+
+    def _rows_at_once(self, arrays: Sequence[Array]) -> int:
+        if not self._texts or self._bounds is None:
+            return self._most
+        longest = [(max(map(len, arrays[i].values)), i) for i in self._texts]
+        together = sum(length for length, _ in longest)
+        if not self._bounds.takes_text(together):
+            length, feature = max(longest)
+            raise TextTooLong(f"a text of {length:,} letters, more than this model takes", feature)
+        return min(self._most, self._bounds.rows_of_text(together))
 
     def runner(self, outputs: Sequence[str]) -> Run:
         """Make the function that `predict` is for these outputs, with all looked up once."""
@@ -200,8 +251,8 @@ class OnnxPredictor:
         finish_all = [
             (f, specs[o].dtype, s) for f, o, s in zip(finishes, outputs, shapes, strict=True)
         ]
-        run, taken, dtype = self._session.run, self._inputs[0].name, self._dtypes[0]
-        most = self._most
+        run, taken, dtype = self._run_session, self._inputs[0].name, self._dtypes[0]
+        most = min(self._most, self._few)
 
         def run_matrix(arrays: Sequence[Array]) -> list[Array]:
             matrix = arrays[0].values

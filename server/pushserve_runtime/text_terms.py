@@ -2,23 +2,17 @@ r"""Text terms: texts taken apart as scikit-learn's vectorizers do, for a graph 
 
 No operator of ONNX knows Python's letters (`str.lower`, the `\w` of `re`), so this part of a
 compiled model is Python of ours. A graph's metadata says with which of a few settings; a
-pattern of a repository's own never runs here. Needs the standard library and NumPy alone.
+pattern of a repository's own never runs here. Needs the standard library alone.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-TERMS_KEY: Final = "pushserve.terms"
-"""A graph's metadata under this key is what its last inputs are made of, as `to_metadata` says."""
 PATTERNS: Final = frozenset(
     {
         r"(?u)\b\w\w+\b",
@@ -39,12 +33,14 @@ PATTERNS: Final = frozenset(
     }
 )
 """Patterns that take time in proportion to a text, however it was made."""
-NO_TERM: Final = ""
-"""What fills the rows of a matrix of terms: no term is empty."""
+MOST_LETTERS: Final = 2**21
+"""A text of more letters is refused, before it is looked at."""
+MOST_TERMS: Final = 2**20
+"""A text that comes apart into more terms is refused, and so are terms of more letters than"""
+MOST_TERM_LETTERS: Final = 2**24
 _SPACES: Final = re.compile(r"\s\s+")
-_CELLS: Final = 1_000_000
-_PIECE: Final = 256
-"""Characters that are decomposed at a time."""
+_LONG: Final = 65_536
+"""From so many letters on a text is searched in steps: one call of `re` holds up all threads."""
 
 Accents = Literal["unicode", "ascii", ""]
 Unit = Literal["word", "char", "char_wb"]
@@ -77,21 +73,29 @@ class Terms:
         if not 1 <= self.shortest <= self.longest <= 16:
             raise ValueError(f"terms of {self.shortest} to {self.longest} parts are not made")
 
+    def most_terms(self, letters: int) -> int:
+        """Give how many terms a text of so many letters may come apart into, about."""
+        sizes = self.longest - self.shortest + 1
+        if self.unit == "word":
+            return sizes * (letters + 1) // 2
+        return sizes * (letters if self.unit == "char" else 2 * letters + 2)
+
     def splitter(self) -> Callable[[str], list[str]]:
-        """Make the function that gives the terms of a text, in order and repeated."""
+        """Make the function that gives the terms of a text, in order and repeated.
+
+        It raises `TextTooLong` where there are too many.
+        """
         prepare = self._preparer()
-        if self.unit != "word":
-            ngrams = _of_chars if self.unit == "char" else _of_padded_words
-            return lambda text: list(ngrams(prepare(text), self.shortest, self.longest))
-        find, stopped = re.compile(self.pattern).findall, frozenset(self.stop_words)
-        if not stopped and self.longest == 1:
-            return lambda text: find(prepare(text))
+        parts = {"char": self._of_chars, "char_wb": self._of_padded_words}.get(self.unit)
+        split = self._of_text_words() if parts is None else parts
 
-        def split(text: str) -> list[str]:
-            words = [word for word in find(prepare(text)) if word not in stopped]
-            return words if self.longest == 1 else list(self._of_words(words))
+        def limited(text: str) -> list[str]:
+            _check_letters(text)
+            prepared = prepare(text)
+            _check_letters(prepared)
+            return split(prepared)
 
-        return split
+        return limited
 
     def _preparer(self) -> Callable[[str], str]:
         off = {"unicode": _without_accents, "ascii": _as_ascii}.get(self.accents)
@@ -99,118 +103,115 @@ class Terms:
             return str.lower if self.lowercase else str
         return (lambda text: off(text.lower())) if self.lowercase else off
 
-    def _of_words(self, words: Sequence[str]) -> Iterator[str]:
-        for size in range(self.shortest, min(self.longest, len(words)) + 1):
-            for i in range(len(words) - size + 1):
-                yield " ".join(words[i : i + size])
+    def _sizes(self, most: int) -> range:
+        return range(self.shortest, min(self.longest, most) + 1)
+
+    def _of_text_words(self) -> Callable[[str], list[str]]:
+        pattern, stopped = re.compile(self.pattern), frozenset(self.stop_words)
+
+        def split(text: str) -> list[str]:
+            words = _found(pattern, text)
+            if stopped:
+                words = [word for word in words if word not in stopped]
+            return words if self.longest == 1 else self._of_words(words)
+
+        return split
+
+    def _of_words(self, words: Sequence[str]) -> list[str]:
+        count, letters = len(words), sum(map(len, words)) + len(words)
+        sizes = self._sizes(count)
+        _check_terms(sum(count - size + 1 for size in sizes), letters * sum(sizes))
+        return [" ".join(words[i : i + size]) for size in sizes for i in range(count - size + 1)]
+
+    def _of_chars(self, text: str) -> list[str]:
+        text = _with_single_spaces(text)
+        count = len(text)
+        sizes = self._sizes(count)
+        _check_terms(sum(count - size + 1 for size in sizes), count * sum(sizes))
+        return [text[i : i + size] for size in sizes for i in range(count - size + 1)]
+
+    def _of_padded_words(self, text: str) -> list[str]:
+        words = [f" {word} " for word in _with_single_spaces(text).split()]
+        sizes = self._sizes(MOST_LETTERS)
+        _check_terms(0, sum(map(len, words)) * sum(sizes))
+        terms: list[str] = []
+        for word in words:
+            length = len(word)
+            for size in sizes:
+                if size >= length:  # a short word is counted once
+                    terms.append(word)
+                    break
+                terms += [word[i : i + size] for i in range(length - size + 1)]
+            if len(terms) > MOST_TERMS:
+                _check_terms(len(terms), 0)
+        return terms
 
 
-def _of_chars(text: str, shortest: int, longest: int) -> Iterator[str]:
-    text = _SPACES.sub(" ", text)
-    for size in range(shortest, min(longest, len(text)) + 1):
-        for i in range(len(text) - size + 1):
-            yield text[i : i + size]
+class TextTooLong(ValueError):
+    """A text of the column with the number `feature` takes more than is allowed."""
+
+    def __init__(self, what: str, feature: int = 0) -> None:
+        super().__init__(what)
+        self.feature = feature
 
 
-def _of_padded_words(text: str, shortest: int, longest: int) -> Iterator[str]:
-    for word in _SPACES.sub(" ", text).split():
-        padded = f" {word} "
-        for size in range(shortest, longest + 1):
-            count = max(1, len(padded) - size + 1)
-            for i in range(count):
-                yield padded[i : i + size]
-            if count == 1:  # a short word is counted once
-                break
+def _check_letters(text: str) -> None:
+    if len(text) > MOST_LETTERS:
+        raise TextTooLong(f"a text of {len(text):,} letters, more than {MOST_LETTERS:,}")
+
+
+def _check_terms(terms: int, letters: int) -> None:
+    if terms > MOST_TERMS:
+        raise TextTooLong(f"a text that comes apart into {terms:,} terms, more than {MOST_TERMS:,}")
+    if letters > MOST_TERM_LETTERS:
+        raise TextTooLong(
+            f"a text whose terms have {letters:,} letters together, more than {MOST_TERM_LETTERS:,}"
+        )
+
+
+def _found(pattern: re.Pattern[str], text: str) -> list[str]:
+    if len(text) <= _LONG:
+        return pattern.findall(text)
+    return [match.group() for match in pattern.finditer(text)]
+
+
+def _with_single_spaces(text: str) -> str:
+    if len(text) <= _LONG:
+        return _SPACES.sub(" ", text)
+    parts: list[str] = []
+    start = 0
+    for match in _SPACES.finditer(text):
+        parts += (text[start : match.start()], " ")
+        start = match.end()
+    return "".join([*parts, text[start:]])
+
+
+class _Plain(dict[int, str]):
+    """What each letter is without its accents, for `str.translate`.
+
+    NFKD of a whole text sorts the accents behind each letter, which takes a square of their
+    number. They are dropped, so their order is of no matter, and each letter can be looked
+    at alone.
+    """
+
+    def __init__(self, plain: Callable[[str], str]) -> None:
+        super().__init__()
+        self._plain = plain
+
+    def __missing__(self, code: int) -> str:
+        found = self._plain(unicodedata.normalize("NFKD", chr(code)))
+        if len(self) < _LONG:
+            self[code] = found
+        return found
+
+
+_UNACCENTED: Final = _Plain(lambda text: "".join(c for c in text if not unicodedata.combining(c)))
+_ASCII: Final = _Plain(lambda text: text.encode("ascii", "ignore").decode("ascii"))
 
 
 def _without_accents(text: str) -> str:
-    if text.isascii():
-        return text
-    return "".join([char for char in _decomposed(text) if not unicodedata.combining(char)])
+    return text if text.isascii() else text.translate(_UNACCENTED)
 
 
 def _as_ascii(text: str) -> str:
-    return _decomposed(text).encode("ascii", "ignore").decode("ascii")
-
-
-def _decomposed(text: str) -> str:
-    """NFKD, piece by piece: the order of combining characters, which go anyway, may be another.
-
-    Ordering a run of them takes time in proportion to the square of its length.
-    """
-    pieces = range(0, len(text), _PIECE)
-    return "".join([unicodedata.normalize("NFKD", text[i : i + _PIECE]) for i in pieces])
-
-
-@dataclass(frozen=True, slots=True)
-class TermsInput:
-    """One input of a graph that is made here: the terms of the feature with this number.
-
-    `vocabulary` is how many terms are told apart, which bounds what a row costs.
-    """
-
-    feature: int
-    vocabulary: int
-    terms: Terms
-
-
-def to_metadata(items: Iterable[TermsInput]) -> str:
-    """Give what a graph's metadata says of its last inputs, in order."""
-    return json.dumps([asdict(item) for item in items])
-
-
-def from_metadata(text: str) -> list[TermsInput]:
-    """Read what `to_metadata` wrote; "" is none.
-
-    Raises:
-        ValueError, TypeError, KeyError: it does not have that form.
-    """
-    found = []
-    for item in json.loads(text) if text else []:
-        terms = {**item["terms"], "stop_words": tuple(item["terms"]["stop_words"])}
-        found.append(TermsInput(int(item["feature"]), int(item["vocabulary"]), Terms(**terms)))
-    return found
-
-
-class TermsFeed:
-    """Makes the last inputs of a graph from the texts of a request."""
-
-    def __init__(self, items: Sequence[TermsInput], names: Sequence[str]) -> None:
-        pairs = zip(items, names, strict=True)
-        self._made = [(name, item, item.terms.splitter()) for item, name in pairs]
-
-    def feeds(
-        self, feed: Mapping[str, NDArray[Any]], texts: Sequence[Any]
-    ) -> Iterator[tuple[dict[str, NDArray[Any]], int]]:
-        """Give feeds with the terms, each with its number of rows: as many as memory is for.
-
-        `texts` are the request's columns; `feed` holds the graph's other inputs for all rows.
-        A matrix is as wide as its longest text, and a count for each word of the vocabulary.
-        """
-        split = [[part(text) for text in texts[item.feature]] for _, item, part in self._made]
-        widest = max(item.vocabulary for _, item, _ in self._made)
-        lengths = [max(widest, *map(len, row)) for row in zip(*split, strict=True)]
-        for part in _parts(lengths):
-            made = {self._made[i][0]: _matrix(column[part]) for i, column in enumerate(split)}
-            others = {name: values[part] for name, values in feed.items()}
-            yield {**others, **made}, part.stop - part.start
-
-
-def _parts(lengths: Sequence[int]) -> Iterator[slice]:
-    """Cut rows into parts whose number of rows times the longest one is within `_CELLS`."""
-    start = longest = 0
-    for i, length in enumerate(lengths):
-        longest = max(longest, length)
-        if i > start and (i + 1 - start) * longest > _CELLS:
-            yield slice(start, i)
-            start, longest = i, length
-    yield slice(start, len(lengths))
-
-
-def _matrix(rows: Sequence[Sequence[str]]) -> NDArray[Any]:
-    """Give terms [rows, longest], at least one wide."""
-    width = max([1, *map(len, rows)])
-    values = np.full((len(rows), width), NO_TERM, object)
-    for i, row in enumerate(rows):
-        values[i, : len(row)] = row
-    return values
+    return text if text.isascii() else text.translate(_ASCII)

@@ -125,6 +125,8 @@ class Settings:
     """How many models are loaded at start at most; those of an earlier pattern come first."""
     graph_memory: Size = 1024**3
     """For the graphs of all frontends, in bytes; the one not called for longest is unloaded."""
+    run_memory: Size = 512 * 1024**2
+    """For what the graphs of one frontend take while they run, all calls together, in bytes."""
     worker_memory: Size = 4 * 1024**3
     """For all worker processes, in bytes; likewise."""
 

@@ -23,7 +23,7 @@ from sklearn.svm import LinearSVC
 
 from pushserve_runtime.job_spec import Declared
 from pushserve_runtime.onnx_predictor import OnnxPredictor
-from pushserve_runtime.text_terms import TERMS_KEY
+from pushserve_runtime.terms_feed import TERMS_KEY
 from pushserve_sandbox.inspection.estimator import inspect_estimator
 from pushserve_sandbox.onnx_compiler.compile import Compiled, Refused, compile_estimator
 from pushserve_sandbox.prediction.row_arrays import arrays_of

@@ -176,7 +176,10 @@ def test_control_flow_runs_in_a_worker(folder):
 
     result = folder.build(**GRAPH)
 
-    assert ("worker", "control flow: If") == (result["engine"], result["report"]["engine_reason"])
+    assert ("worker", "its graph needs control flow: If") == (
+        result["engine"],
+        result["report"]["engine_reason"],
+    )
 
 
 def test_manifest_may_want_a_worker(folder):

@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import CountVectorizer
 
-from pushserve_runtime.text_terms import Terms, TermsFeed, TermsInput, from_metadata, to_metadata
+from pushserve_runtime.terms_feed import TermsFeed, TermsInput, from_metadata, to_metadata
+from pushserve_runtime.text_terms import Terms
 from pushserve_sandbox.onnx_compiler.proof.text_samples import ODD_WORDS, sentences
 
 WORDS = Terms(True, "", "word", r"(?u)\b\w\w+\b", 1, 1)

@@ -157,7 +157,7 @@ def test_a_job_that_does_not_read_holds_nobody_up(zygote):
     ("request_", "part"),
     [
         ({}, "no job of kind None"),
-        ({"kind": "rm"}, "there are build, worker"),
+        ({"kind": "rm"}, "there are build, graph, worker"),
         ({"kind": "jailed:wait", "spec": 3}, "JSON objects"),
         ({"kind": "jailed:wait", "policy": {"reed": []}}, "a policy has no reed"),
         ({"kind": "jailed:wait", "policy": {"read": ["relative"]}}, "absolute path"),

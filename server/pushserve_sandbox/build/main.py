@@ -27,7 +27,13 @@ from pushserve_sandbox.inspection.estimator import predictor_for
 from pushserve_sandbox.loading.artifact import sklearn_version
 from pushserve_sandbox.loading.captured_output import Notes
 from pushserve_sandbox.loading.example_files import Example, read_examples
-from pushserve_sandbox.loading.load import Loaded, choose_fast_path, make_predictor, read_model
+from pushserve_sandbox.loading.load import (
+    Loaded,
+    choose_fast_path,
+    engine_not_possible,
+    make_predictor,
+    read_model,
+)
 from pushserve_sandbox.onnx_compiler.result import Compiled, Refused
 from pushserve_sandbox.prediction.predictor import Predictor
 
@@ -120,7 +126,7 @@ class _Build:
         if isinstance(result, Refused):
             self._end("compiling")
             if spec.engine == "onnx":
-                raise _not_possible(result.reason)
+                raise engine_not_possible(f"no graph gives the model's answers: {result.reason}")
             return replace(loaded, engine_reason=f"not compiled to ONNX: {result.reason}")
         check_examples(result.predictor, examples, spec, self.notes)
         self.keep(GRAPH, result.graph)
@@ -170,12 +176,3 @@ def _compiled(model: Any, own: Predictor, inputs: Sequence[Any], limit: int) -> 
     except Exception as error:  # noqa: BLE001 (packages that do not fit together raise what they like)
         return Refused(f"its environment has no compiler ({printable(str(error))})")
     return compile_estimator(model, own, inputs, limit)
-
-
-def _not_possible(reason: str) -> BuildFailed:
-    return BuildFailed(
-        "ENGINE_NOT_POSSIBLE",
-        f'the manifest asks for engine = "onnx", but no graph gives the model\'s answers: {reason}',
-        'set engine = "auto" or leave it out, and the model is served by a worker; '
-        "or use steps that compile (docs/compile.md lists them)",
-    )

@@ -16,13 +16,14 @@ from pushserve_runtime.onnx_predictor import (
     GraphInput,
     OnnxPredictor,
     graph_inputs,
-    open_session,
     output_names,
+    sized,
 )
+from pushserve_runtime.onnx_session import open_session
 from pushserve_runtime.signature import DType, Feature, Layout, OutputSpec, Signature
+from pushserve_sandbox.admission.graph_safety import Checked, check_graph
 from pushserve_sandbox.inspection.feature_types import check_names, declared_outputs
 from pushserve_sandbox.inspection.fitted_columns import Known
-from pushserve_sandbox.inspection.graph_safety import Checked, check_graph
 from pushserve_sandbox.inspection.probing import Row, attempt, made_rows, probe_nullable
 from pushserve_sandbox.prediction.model_outputs import default_outputs
 from pushserve_sandbox.prediction.row_arrays import RowInvalid, arrays_of, row_values
@@ -34,14 +35,13 @@ def load_graph(spec: JobSpec, example_rows: Sequence[Any]) -> tuple[OnnxPredicto
     Raises:
         BuildFailed: it is no graph that can be served, or contradicts the manifest.
     """
-    checked = check_graph(spec.artifact_path)
-    if spec.built is not None:
-        return OnnxPredictor.open(spec.artifact_path, spec.built), checked
+    width = _open_width(spec.declared, example_rows)
+    checked = check_graph(spec.artifact_path, width)
     session = open_session(spec.artifact_path)
-    inputs = _sized(graph_inputs(session), spec.declared, example_rows)
+    inputs = _sized(graph_inputs(session), width)
     features, layout, named = _features(inputs, spec.declared)
     draft = Signature(layout, features, (), (), named)
-    trial = OnnxPredictor(session, draft, inputs)
+    trial = OnnxPredictor(session, draft, inputs, checked.bounds)
     rows, outputs = _try_outputs(trial, list(output_names(session)), example_rows, checked.classes)
     features = _nullable(trial, rows[0], [item.name for item in outputs], spec.declared)
     signature = Signature(
@@ -51,23 +51,23 @@ def load_graph(spec: JobSpec, example_rows: Sequence[Any]) -> tuple[OnnxPredicto
         declared_outputs(spec.declared, outputs) or default_outputs([o.name for o in outputs]),
         named,
     )
-    return OnnxPredictor(session, signature, inputs), checked
+    return OnnxPredictor(session, signature, inputs, checked.bounds), checked
 
 
-def _sized(
-    inputs: Sequence[GraphInput], declared: Declared, example_rows: Sequence[Any]
-) -> tuple[GraphInput, ...]:
-    """Give a width to an input whose graph leaves it open, from the manifest or the examples."""
-    if all(item.width >= 0 for item in inputs):
-        return tuple(inputs)
-    width = len(declared.inputs) or next((len(r) for r in example_rows if isinstance(r, list)), 0)
-    if len(inputs) != 1 or not width:
+def _open_width(declared: Declared, example_rows: Sequence[Any]) -> int:
+    """Give the width of an input whose graph leaves it open, from the manifest or the examples."""
+    return len(declared.inputs) or next((len(r) for r in example_rows if isinstance(r, list)), 0)
+
+
+def _sized(inputs: Sequence[GraphInput], width: int) -> tuple[GraphInput, ...]:
+    found = sized(inputs, width) if width else tuple(inputs)
+    if any(item.width < 0 for item in found):
         raise BuildFailed(
             "SIGNATURE_UNKNOWN",
             "the graph does not say how many columns it takes",
             "declare them in pushserve.toml: [signature] inputs = [{name = …}, …]",
         )
-    return (replace(inputs[0], width=width),)
+    return found
 
 
 def _features(

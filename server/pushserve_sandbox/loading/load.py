@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
-from pushserve_runtime.build_error import printable
+from pushserve_runtime.build_error import BuildFailed, printable
 from pushserve_runtime.job_spec import Format, JobSpec
+from pushserve_runtime.onnx_predictor import OnnxPredictor
+from pushserve_runtime.onnx_session import bound_run_memory
 from pushserve_sandbox.fast_paths.select import with_chosen, with_first_equal
 from pushserve_sandbox.inspection.estimator import inspect_estimator, predictor_for
 from pushserve_sandbox.loading.artifact import load_estimator
 from pushserve_sandbox.loading.captured_output import Notes
 from pushserve_sandbox.loading.predict_py import load_script
 from pushserve_sandbox.prediction.predictor import EstimatorPredictor, Predictor
+
+_GRAPH: Final = "ONNX graph"
+_RUN_MEMORY: Final = 1024**3
+"""For what one run of a worker's graph takes, in bytes: it may be one whose values decide that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +92,28 @@ def choose_fast_path(
 def _graph(spec: JobSpec, example_rows: Sequence[Any]) -> Loaded:
     from pushserve_sandbox.inspection.graph import load_graph  # noqa: PLC0415 (ONNX alone needs it)
 
+    if spec.built is not None:
+        bound_run_memory(_RUN_MEMORY)
+        predictor = OnnxPredictor.open(spec.artifact_path, spec.built, shared_memory=True)
+        return Loaded(predictor, _GRAPH, "worker", "a build has said so")
     predictor, checked = load_graph(spec, example_rows)
-    reason = "the manifest says so" if spec.engine == "worker" else checked.worker_reason
-    if reason:
-        return Loaded(predictor, "ONNX graph", "worker", reason)
-    return Loaded(predictor, "ONNX graph", "onnx", "it is an ONNX graph of standard operators")
+    if spec.engine == "worker":
+        return Loaded(predictor, _GRAPH, "worker", "the manifest says so")
+    if not checked.worker_reason:
+        return Loaded(predictor, _GRAPH, "onnx", "it is an ONNX graph whose size follows its rows")
+    if spec.engine == "onnx":
+        raise engine_not_possible(f"its graph needs {checked.worker_reason}")
+    return Loaded(predictor, _GRAPH, "worker", f"its graph needs {checked.worker_reason}")
+
+
+def engine_not_possible(reason: str) -> BuildFailed:
+    """Say that a model cannot be served as a graph, which its manifest asks for."""
+    return BuildFailed(
+        "ENGINE_NOT_POSSIBLE",
+        f'the manifest asks for engine = "onnx", but {reason}',
+        'set engine = "auto" or leave it out, and the model is served by a worker; '
+        "or use steps that compile (docs/compile.md lists them)",
+    )
 
 
 def describe(estimator: Any) -> str:

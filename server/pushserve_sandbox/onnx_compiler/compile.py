@@ -11,9 +11,13 @@ from typing import Any, Final
 from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
 
 from pushserve_runtime.build_error import brief, listed
-from pushserve_runtime.onnx_predictor import OnnxPredictor, graph_inputs, open_session
+from pushserve_runtime.graph_bounds import GraphBounds
+from pushserve_runtime.onnx_predictor import OnnxPredictor, graph_inputs
+from pushserve_runtime.onnx_session import open_session
 from pushserve_runtime.signature import Layout, Signature
-from pushserve_sandbox.inspection.graph_safety import worker_reason
+from pushserve_sandbox.admission.admit import admit
+from pushserve_sandbox.admission.form import check_standard
+from pushserve_sandbox.admission.not_admitted import NotAdmitted
 from pushserve_sandbox.onnx_compiler.convert import Form, convert, forms
 from pushserve_sandbox.onnx_compiler.graph_outputs import finish
 from pushserve_sandbox.onnx_compiler.proof.parity import Answers, ask, deciding_outputs, judge
@@ -89,18 +93,26 @@ def _compile(
 ) -> Compiled:
     with quiet():
         model = convert(estimator, signature, form)
-    unwanted = worker_reason(model)
-    if unwanted:
-        raise NotCompilable(f"its graph would need {unwanted}")
     part = answers.first(_SEARCH_ROWS)
-    model = finish(model, signature, part.rows, part.outputs)
-    graph = model.SerializeToString()
-    if len(graph) > limit:
-        raise NotCompilable(f"its graph takes {len(graph):,} bytes, more than {limit:,}")
-    return judged(graph, signature, answers, form.numbers)
+    try:
+        check_standard(model)
+        model = finish(model, signature, part.rows, part.outputs)
+        graph = model.SerializeToString()
+        if len(graph) > limit:
+            raise NotCompilable(f"its graph takes {len(graph):,} bytes, more than {limit:,}")
+        bounds = admit(model)
+    except NotAdmitted as error:
+        raise NotCompilable(f"its graph would need {error}") from error
+    return judged(graph, signature, answers, form.numbers, bounds)
 
 
-def judged(graph: bytes, signature: Signature, answers: Answers, numbers: str) -> Compiled:
+def judged(
+    graph: bytes,
+    signature: Signature,
+    answers: Answers,
+    numbers: str,
+    bounds: GraphBounds | None = None,
+) -> Compiled:
     """Accept a graph, with the outputs that are equal.
 
     Raises:
@@ -113,7 +125,7 @@ def judged(graph: bytes, signature: Signature, answers: Answers, numbers: str) -
     if missing:
         raise Differs(f"no tensor of the graph is equal to {listed(missing)}")
     offered = _with_outputs(signature, present)
-    predictor = OnnxPredictor(session, offered, graph_inputs(session))
+    predictor = OnnxPredictor(session, offered, graph_inputs(session), bounds)
     verdict = judge(predictor, answers)
     for name in deciding:
         if name in verdict.differences:
@@ -121,7 +133,7 @@ def judged(graph: bytes, signature: Signature, answers: Answers, numbers: str) -
     equal = _with_outputs(offered, present - set(verdict.differences))
     deviation = max(verdict.deviations[spec.name] for spec in equal.outputs)
     reason = _reason(signature, equal, answers, deviation, numbers)
-    return Compiled(graph, OnnxPredictor(session, equal, graph_inputs(session)), reason)
+    return Compiled(graph, OnnxPredictor(session, equal, graph_inputs(session), bounds), reason)
 
 
 def _with_outputs(signature: Signature, names: set[str]) -> Signature:

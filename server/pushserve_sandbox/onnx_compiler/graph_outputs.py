@@ -9,19 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
 from pushserve_runtime.frames import Array
-from pushserve_runtime.onnx_predictor import (
-    CELLS_KEY,
-    WIDE,
-    OnnxPredictor,
-    graph_inputs,
-    open_session,
-    plain,
-)
+from pushserve_runtime.onnx_predictor import OnnxPredictor, graph_inputs, plain
+from pushserve_runtime.onnx_session import open_session
 from pushserve_runtime.output_arrays import NotAnOutput, to_array
 from pushserve_runtime.signature import DType, OutputSpec, Signature
 from pushserve_sandbox.onnx_compiler.proof.row_differences import Tolerances, compare
@@ -96,19 +89,12 @@ def _run(
     feed, count = next(predictor.feeds(rows))
     found = {}
     results = session.run(list(names), feed)
-    _note_cells(model, max((np.size(result) // count for result in results), default=0))
     for name, result in zip(names, results, strict=True):
         try:
             found[name] = to_array(plain(result, count))
         except NotAnOutput:
             continue  # a tensor of another shape
     return found
-
-
-def _note_cells(model: Any, cells: int) -> None:
-    """Note how wide a graph is on the way, where that says how many rows to run at once."""
-    if cells > WIDE:
-        model.metadata_props.add(key=CELLS_KEY, value=str(cells))
 
 
 def _usual(model: Any, signature: Signature) -> dict[str, str]:

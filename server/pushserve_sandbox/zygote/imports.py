@@ -56,12 +56,18 @@ OPTIONAL: Final = (
     "pandas",
     "skops.io",
     "onnx",
+    "onnx.reference",
     "onnxruntime",
     "skl2onnx",
     "pushserve_sandbox.onnx_compiler.compile",
+    "pushserve_sandbox.admission.job",
 )
 """What an environment of a version's own may lack: then no model of it needs it."""
-JOBS: Final = {"build": "pushserve_sandbox.build.main", "worker": "pushserve_sandbox.worker.main"}
+JOBS: Final = {
+    "build": "pushserve_sandbox.build.main",
+    "graph": "pushserve_sandbox.admission.job",
+    "worker": "pushserve_sandbox.worker.main",
+}
 
 
 def preload() -> None:

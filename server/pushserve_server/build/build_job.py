@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pushserve_runtime.graph_bounds import GraphBounds
 from pushserve_runtime.job_spec import Format
 from pushserve_runtime.messages import ChannelError
 from pushserve_runtime.signature import Signature
@@ -100,37 +101,47 @@ def build(
     return BuildResult(engine, read_signature(answer), read_report(answer), heard.has_graph)
 
 
+@dataclass(frozen=True, slots=True)
+class GraphChecked:
+    """What is proved of a graph: `bounds`, or None where it runs in a worker for `reason`."""
+
+    bounds: GraphBounds | None
+    reason: str = ""
+
+
 def check_graph(
-    folder: Path,
-    name: str,
+    path: Path,
     signature: Signature,
     *,
     settings: Settings,
     zygote: SandboxClient,
     cancelled: threading.Event,
-) -> None:
-    """Check a graph that a build gave in a child that has run no code of the repository.
+) -> GraphChecked:
+    """Have a graph checked by a child that has it alone and has run no code of the repository.
 
-    The child that made it had loaded a stranger's pickle; this one sees nothing but data.
+    The child that gave it, or found its signature, may have loaded a stranger's pickle.
 
     Raises:
-        DeploymentFailed: it is no graph that may run in a server process.
+        DeploymentFailed: loading it takes too long, or ends the child.
         Interrupted: `cancelled` was set.
         Unavailable: the zygote cannot be reached.
     """
-    spec = {
-        "folder": str(folder),
-        "format": Format.ONNX,
-        "artifact": name,
-        "signature": signature.to_json(),
-    }
+    spec = {"graph": str(path), "signature": signature.to_json()}
     limits = Limits(settings.build_timeout, settings.sandbox_memory)
-    with zygote.start("build", spec, _policy(folder, limits)) as job:
-        heard = _Conversation(job, limits, lambda _message: None, None).listen(cancelled)
-    if heard.answer.get("ok") is not True:
-        raise _refused(heard.answer)
-    if read_engine(heard.answer) is not EngineName.ONNX:
-        raise invalid_answer("graph")
+    with zygote.start("graph", spec, _policy(path, limits)) as job:
+        answer = _Conversation(job, limits, lambda _message: None, None).listen(cancelled).answer
+    if answer.get("ok") is not True:
+        raise _refused(answer)
+    if "bounds" in answer:
+        return GraphChecked(_bounds(answer["bounds"]))
+    return GraphChecked(None, clean_text(answer.get("reason", ""), 500))
+
+
+def _bounds(data: object) -> GraphBounds:
+    try:
+        return GraphBounds.from_json(data if isinstance(data, dict) else {})
+    except (ValueError, TypeError):
+        raise invalid_answer("bounds") from None
 
 
 def model_spec(model_files: ModelFiles, settings: Settings) -> dict[str, Any]:
@@ -145,13 +156,13 @@ def model_spec(model_files: ModelFiles, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _policy(folder: Path, limits: Limits) -> JobPolicy:
+def _policy(model: Path, limits: Limits) -> JobPolicy:
     return JobPolicy(
-        read=(folder,),
+        read=(model,),
         memory=limits.memory,
         cpu_seconds=limits.timeout,
         file_size=0,
-        directory=folder,
+        directory=model if model.is_dir() else None,
     )
 
 

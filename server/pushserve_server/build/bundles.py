@@ -19,7 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-_FORMAT: Final = 1
+from pushserve_runtime.graph_bounds import RULES
+
+_FORMAT: Final = 2
+"""2 holds what a graph's runs take (`bounds` in the spec); one of another format is built again."""
 _NAME: Final = "bundle.json"
 _GRAPH: Final = "compiled.onnx"
 _DIGEST_LENGTH: Final = 64
@@ -195,6 +198,9 @@ def _read_head(path: Path, digest: str) -> _Head:
     head = json.loads(content)  # its bytes are those that `add` wrote
     if head["format"] != _FORMAT:
         raise BundleBroken(f"bundle {digest[:12]} has format {head['format']}, not {_FORMAT}")
+    bounds = head["spec"].get("bounds")
+    if bounds is not None and bounds["rules"] != RULES:
+        raise BundleBroken(f"the graph of bundle {digest[:12]} was checked by other rules")
     graph = head.get("graph")
     return _Head(
         head["spec"], [_File(**row) for row in head["files"]], _File(**graph) if graph else None

@@ -8,10 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from pushserve_runtime.graph_bounds import GraphBounds
 from pushserve_runtime.signature import Signature
 from pushserve_server.build import manifest, requirements
 from pushserve_server.build.build_job import BuildResult, build, check_graph, model_spec
@@ -19,6 +20,7 @@ from pushserve_server.build.build_key import build_key
 from pushserve_server.build.bundles import Bundles
 from pushserve_server.build.contract import ModelFiles, find_model_files
 from pushserve_server.domain.records import EngineName
+from pushserve_server.errors import DeploymentFailed
 from pushserve_server.sandbox_client import SandboxClient
 from pushserve_server.settings import Settings
 from pushserve_server.source.checkout import materialise
@@ -196,14 +198,15 @@ class Builder:
                 graph=graph,
                 log_as=log_as,
             )
-            if built.has_graph:
-                self._check_graph(graph, built, cancelled)
+            path = graph if built.has_graph else files.folder / str(found.artifact)
+            built, bounds = self._proved(path, found, built, cancelled)
             finished = time.monotonic()
             spec = {
                 **model_spec(found, self._settings),
                 "engine": str(built.engine),  # not what was asked for: a restored one asks for this
                 "signature": built.signature.to_json(),
                 "workers": found.workers,
+                "bounds": bounds.to_json() if bounds else None,
             }
             digest = self.bundles.add(files.folder, spec, graph if built.has_graph else None)
         timings = {
@@ -214,15 +217,29 @@ class Builder:
         report = {**built.report, "timings": timings, "size_bytes": files.size}
         return StoredBundle(digest, built.engine, built.signature, report, files.build_key)
 
-    def _check_graph(self, graph: Path, built: BuildResult, cancelled: threading.Event) -> None:
-        check_graph(
-            graph.parent,
-            graph.name,
+    def _proved(
+        self, graph: Path, found: ModelFiles, built: BuildResult, cancelled: threading.Event
+    ) -> tuple[BuildResult, GraphBounds | None]:
+        """Give the result, for a worker where its graph may not run in a server process."""
+        if built.engine is not EngineName.ONNX:
+            return built, None
+        checked = check_graph(
+            graph,
             built.signature,
             settings=self._settings,
             zygote=self._zygote,
             cancelled=cancelled,
         )
+        if checked.bounds is not None:
+            return built, checked.bounds
+        if found.engine == "onnx":
+            raise DeploymentFailed(
+                "ENGINE_NOT_POSSIBLE",
+                f'the manifest asks for engine = "onnx", but the graph needs {checked.reason}',
+                'Set engine = "auto" or leave it out, and the model is served by a worker.',
+            )
+        report = {**built.report, "engine_reason": f"its graph needs {checked.reason}"}
+        return replace(built, engine=EngineName.WORKER, report=report, has_graph=False), None
 
 
 def _beginning(path: Path, limit: int) -> bytes:

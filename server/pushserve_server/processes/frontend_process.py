@@ -15,6 +15,7 @@ from typing import Final
 
 import uvloop
 
+from pushserve_runtime.onnx_session import bound_run_memory
 from pushserve_server.api.health import Health
 from pushserve_server.api.predict_dispatch import PredictDispatcher
 from pushserve_server.api.server import make_health, make_pipeline
@@ -135,7 +136,7 @@ def _make_model_table(
 
     def make_engine(version: Version) -> Engine:
         if version.engine is EngineName.ONNX:
-            return OnnxEngine(version, bundles, pool)
+            return OnnxEngine(version, bundles, pool, shared_memory=True)
         return WorkerEngine(version, worker_folder(boot.run_dir, version.id), limits, answers)
 
     return ModelTable(
@@ -220,5 +221,6 @@ async def _stop_asked() -> None:
 def main(boot: Boot) -> None:
     """Run one frontend."""
     share_arenas()
+    bound_run_memory(boot.settings.run_memory)
     sys.setswitchinterval(_SWITCH)
     uvloop.run(run(boot))

@@ -2,7 +2,7 @@
 
 The converter leaves a node of a domain of our own, which says how the terms are made. At the
 end, `with_terms_inputs` puts an input in its place, and notes in the metadata how the server
-makes that from the text (`pushserve_runtime.text_terms`).
+makes that from the text (`pushserve_runtime.terms_feed`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from sklearn.feature_extraction.text import (
     TfidfVectorizer,
 )
 
-from pushserve_runtime.text_terms import NO_TERM, TERMS_KEY, Terms, TermsInput, to_metadata
+from pushserve_runtime.terms_feed import NO_TERM, TERMS_KEY, TermsInput, to_metadata
+from pushserve_runtime.text_terms import Terms
 from pushserve_sandbox.onnx_compiler.converters.registration import register_converter
 from pushserve_sandbox.onnx_compiler.graph.nodes import Nodes
 from pushserve_sandbox.onnx_compiler.graph.sparse import (

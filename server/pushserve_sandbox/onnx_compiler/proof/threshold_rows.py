@@ -125,7 +125,7 @@ def _inside(low: Matrix, high: Matrix, random: np.random.Generator) -> Matrix:
 
 
 def _descend(tree: Tree, width: int, random: np.random.Generator) -> tuple[Matrix, Matrix, int]:
-    """Walk down to some inner node; give the box of rows that come to it, and the node."""
+    """Traversal down to some inner node; give the box of rows that come to it, and the node."""
     low, high = np.full(width, -np.inf), np.full(width, np.inf)
     node = 0
     while random.random() > 0.15:

@@ -5,24 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pushserve_runtime.build_error import BuildFailed, brief, listed
-
-_CONTROL: Final = frozenset({"If", "Loop", "Scan", "SequenceMap"})
-_DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml"})
+from pushserve_runtime.graph_bounds import GraphBounds
+from pushserve_sandbox.admission.admit import admit
+from pushserve_sandbox.admission.not_admitted import NotAdmitted
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A graph that holds together. `worker_reason` says why it must run in a worker, or is ""."""
+    """A graph that holds together, with the classes that it names.
+
+    `worker_reason` says why it must run in a worker; else it is "", and there are `bounds`.
+    """
 
     worker_reason: str
+    bounds: GraphBounds | None
     classes: tuple[str, ...]
 
 
-def check_graph(path: Path) -> Checked:
-    """Check a graph without running it.
+def check_graph(path: Path, width: int = 0) -> Checked:
+    """Check a graph without running it; `width` is for an input that leaves its columns open.
 
     Raises:
         BuildFailed: ARTIFACT_UNREADABLE or ONNX_EXTERNAL_DATA.
@@ -46,8 +50,11 @@ def check_graph(path: Path) -> Checked:
             f"{path.name} keeps tensors in other files: {listed(external)}",
             "save it as one file (onnx.save_model(..., save_as_external_data=False))",
         )
-    nodes = list(_messages(model, onnx.NodeProto))
-    return Checked(worker_reason(model), _classes(nodes))
+    classes = _classes(list(_messages(model, onnx.NodeProto)))
+    try:
+        return Checked("", admit(model, width), classes)
+    except NotAdmitted as refusal:
+        return Checked(str(refusal), None, classes)
 
 
 def _messages(message: Any, kind: type[Any]) -> Iterator[Any]:
@@ -64,21 +71,6 @@ def _messages(message: Any, kind: type[Any]) -> Iterator[Any]:
 
 def _is_external(onnx: Any, tensor: Any) -> bool:
     return bool(tensor.data_location == onnx.TensorProto.EXTERNAL or len(tensor.external_data) > 0)
-
-
-def worker_reason(model: Any) -> str:
-    """Say why a model (a ModelProto) must not run in a server process; "" if it may."""
-    import onnx  # noqa: PLC0415 (as above)
-
-    nodes = list(_messages(model, onnx.NodeProto))
-    domains = {item.domain for item in model.opset_import} | {node.domain for node in nodes}
-    custom = sorted(domains - _DOMAINS)
-    if custom:
-        return f"operators of other domains: {listed(custom)}"
-    control = sorted({node.op_type for node in nodes} & _CONTROL)
-    if control:
-        return f"control flow: {listed(control)}"
-    return "functions of its own" if len(model.functions) else ""
 
 
 def _classes(nodes: Sequence[Any]) -> tuple[str, ...]:
