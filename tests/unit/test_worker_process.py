@@ -1,6 +1,7 @@
 """Workers that hang are killed and started again, whatever they hang at; with real jobs."""
 
 import logging
+import shutil
 import socket
 import time
 from pathlib import Path
@@ -30,13 +31,15 @@ class Tended:
 
     def __init__(self, zygote, folder: Path, patience: Patience, times: int) -> None:
         self._zygote = zygote
-        self._times = times
+        self.job = "jailed:greet", {"times": times}
         self.path = folder / "0.sock"
         self.process = WorkerProcess("m v1", ListeningSocket.make(self.path, 8), patience)
         self.started: list[int] = []
 
     def _start(self, listener: int):
-        job = self._zygote.start("jailed:greet", {"times": self._times}, Policy(), fds=(listener,))
+        kind, spec = self.job
+        fds = (listener,) if kind == "jailed:greet" else ()
+        job = self._zygote.start(kind, spec, Policy(), fds=fds)
         self.started.append(job.pid)
         return JobReports(job, "/model")
 
@@ -131,3 +134,27 @@ def test_sockets_are_in_the_order_of_their_numbers(tmp_path):
 def test_a_complaint_about_a_version_that_is_gone_is_no_error(tmp_path):
     complain(tmp_path / "none" / "0.sock", Complaint(HUNG, "did not answer"))
     assert why_gone(tmp_path / "none" / "0.sock") is None
+
+
+def test_one_that_ends_while_it_loads_is_given_up_after_three_times(tend):
+    """It is tried again all the same."""
+    one = tend(times=10**6)
+    works = one.job
+    one.job = "jailed:exit_with", {"code": 3}
+    one.until(lambda: one.process.failure)
+    assert 3 == len(one.started)
+    said = "its process ended while it loaded the model (code 3 "
+    assert one.process.failure.startswith(said)
+    one.job = works
+    one.until(lambda: len(one.started) == 4)
+
+
+def test_a_socket_whose_file_is_removed_is_made_again(tend):
+    """Callers can connect again, and the process that runs stays."""
+    one = tend(times=1)
+    one.until(lambda: one.started)
+    shutil.rmtree(one.path.parent)
+    one.until(one.path.exists)
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(str(one.path))
+    assert 1 == len(one.started)
