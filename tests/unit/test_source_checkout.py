@@ -147,3 +147,22 @@ def test_a_missing_folder_names_those_that_exist(check_out: CheckOut) -> None:
 
 def test_a_file_is_no_folder(check_out: CheckOut) -> None:
     assert "FOLDER_NOT_FOUND" == refusal(check_out, {"model.pkl": "x"}, "model.pkl").reason
+
+
+def test_a_folder_of_too_many_files(check_out: CheckOut, tmp_path: Path) -> None:
+    """Other folders may hold as many: they are not written."""
+    files = {f"m/{n}": "" for n in range(10_001)} | {"other/model.pkl": "x"}
+    error = refusal(check_out, files, "m")
+    assert "10,000" in error.message
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_that_are_nested_too_deep(check_out: CheckOut) -> None:
+    deep = "/".join(["d"] * 65)
+    assert "BAD_FILE_NAME" == refusal(check_out, {f"{deep}/x": "x"}).reason
+
+
+def test_a_name_that_is_too_long(check_out: CheckOut) -> None:
+    error = refusal(check_out, {"x" * 300: "x"})
+    assert "BAD_FILE_NAME" == error.reason
+    assert len(error.message) < 500
