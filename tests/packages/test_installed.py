@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import Distribution
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -126,6 +127,16 @@ def test_the_contract_comes_along(alone: Environment):
     name = "pushserve/v1/model_service.proto"
 
     assert (ROOT / "protos" / name).read_bytes() == (alone.packages / name).read_bytes()
+
+
+def test_the_licence_comes_along(wheels: dict[str, Path]):
+    """In each distribution, whole, under the name that its metadata give."""
+    for wheel in wheels.values():
+        with ZipFile(wheel) as archive:
+            (name,) = (n for n in archive.namelist() if n.endswith(".dist-info/licenses/LICENSE"))
+            metadata = archive.read(f"{name.partition('/')[0]}/METADATA").decode()
+            assert (ROOT / "LICENSE").read_bytes() == archive.read(name)
+        assert "\nLicense-Expression: Apache-2.0\nLicense-File: LICENSE\n" in metadata
 
 
 def test_with_the_newest_of_everything(iris, wheels, install):
