@@ -132,7 +132,12 @@ def _check_names(names: list[str], most: int) -> None:
     for name in names:
         _check_text(name)
         if not 0 < len(name) <= _MAX_NAME:
-            raise ValueError("a name that is empty or too long")
+            raise DeploymentFailed(
+                "SIGNATURE_INVALID",
+                f"an input or output of the model has a name of {len(name):,} characters: "
+                f"{clean_text(name, 40)!r}; a name has 1 to {_MAX_NAME:,}",
+                "Rename the column, and fit the model again.",
+            )
 
 
 def _check_text(text: str) -> None:

@@ -114,7 +114,7 @@ def _ask(asks: RemoteAsks, target: Target) -> RemoteRefs | None:
     try:
         return asks.refs(target.source)
     except DeploymentFailed as error:
-        raise NotFound("source", target.source, f"{error.message} {error.fix}") from None
+        raise NotFound("source", target.source, f"{error.message}. {error.fix}") from None
 
 
 def _resolve(registry: Registry, target: Target, remote: RemoteRefs | None) -> _Resolved | None:
