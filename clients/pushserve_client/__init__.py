@@ -7,16 +7,33 @@
 
 from pushserve_client.aio import AsyncClient
 from pushserve_client.client import Client
-from pushserve_client.errors import BadData, CallError, ClientError, DeploymentFailed
+from pushserve_client.errors import (
+    BadArgument,
+    BadData,
+    CallError,
+    ClientClosed,
+    ClientError,
+    DeploymentFailed,
+)
 from pushserve_client.prediction import Prediction
-from pushserve_client.types import Deployment, DeploymentState, Model, ModelDetails, Ref, Version
+from pushserve_client.types import (
+    Deployment,
+    DeploymentState,
+    Model,
+    ModelDetails,
+    Ref,
+    ServerInfo,
+    Version,
+)
 from pushserve_client.version import __version__
 
 __all__ = [
     "AsyncClient",
+    "BadArgument",
     "BadData",
     "CallError",
     "Client",
+    "ClientClosed",
     "ClientError",
     "Deployment",
     "DeploymentFailed",
@@ -25,6 +42,7 @@ __all__ = [
     "ModelDetails",
     "Prediction",
     "Ref",
+    "ServerInfo",
     "Version",
     "__version__",
 ]

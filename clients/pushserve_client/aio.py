@@ -32,6 +32,7 @@ from pushserve_client.types import (
     Model,
     ModelDetails,
     Ref,
+    ServerInfo,
 )
 
 if TYPE_CHECKING:
@@ -298,6 +299,10 @@ class AsyncClient:
             with ended(self._stub.PredictStream(sent.requests(), timeout=limit)) as replies:
                 async for reply in replies:
                     yield from_messages.outcome_from_proto(reply)
+
+    async def info(self) -> ServerInfo:
+        """Say what the server runs on: what a model has to be saved with."""
+        return from_messages.info_from_proto(await self._call(self._stub.Info, pb.InfoRequest()))
 
     async def is_serving(self, service: str = "", *, timeout: float = 2.0) -> bool:
         """Whether the server answers and says that it (or `service`) serves."""

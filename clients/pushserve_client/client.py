@@ -32,6 +32,7 @@ from pushserve_client.types import (
     Model,
     ModelDetails,
     Ref,
+    ServerInfo,
 )
 
 if TYPE_CHECKING:
@@ -300,6 +301,10 @@ class Client:
             with ended(self._stub.PredictStream(sent.requests(), timeout=limit)) as replies:
                 for reply in replies:
                     yield from_messages.outcome_from_proto(reply)
+
+    def info(self) -> ServerInfo:
+        """Say what the server runs on: what a model has to be saved with."""
+        return from_messages.info_from_proto(self._call(self._stub.Info, pb.InfoRequest()))
 
     def is_serving(self, service: str = "", *, timeout: float = 2.0) -> bool:
         """Whether the server answers and says that it (or `service`) serves."""

@@ -25,6 +25,7 @@ from pushserve_client.types import (
     ModelDetails,
     OutputSpec,
     Ref,
+    ServerInfo,
     Signature,
     Version,
 )
@@ -169,6 +170,12 @@ def details_from_proto(message: pb.GetResponse) -> ModelDetails:
         version=version_from_proto(message.version),
         versions=tuple(version_from_proto(v) for v in message.versions),
     )
+
+
+def info_from_proto(message: pb.InfoResponse) -> ServerInfo:
+    """Convert what a server runs on."""
+    packages = {package.name: package.version for package in message.packages}
+    return ServerInfo(message.version, message.python, packages)
 
 
 def prediction_from_proto(message: pb.PredictResponse) -> Prediction:

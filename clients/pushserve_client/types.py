@@ -177,3 +177,12 @@ class ModelDetails:
     model: Model
     version: Version
     versions: tuple[Version, ...]
+
+
+@dataclass(frozen=True)
+class ServerInfo:
+    """What a server runs on: versions of pushserve, of Python, and of packages by name."""
+
+    version: str
+    python: str
+    packages: dict[str, str]

@@ -44,7 +44,9 @@ def test_list(run):
     assert ["MODEL", "REF", "VERSION", "COMMIT", "UPDATED", "SOURCE"] == (
         result.stdout.splitlines()[0].split()
     )
-    assert re.search(rf"^iris +main\* +2 +{COMMIT[:10]} .* {SOURCE}", result.stdout, re.MULTILINE)
+    assert re.search(
+        rf"^iris\tmain\*\t2\t{COMMIT[:10]}\t.*\t{SOURCE}$", result.stdout, re.MULTILINE
+    )
 
 
 def test_output_in_a_pipe_is_plain(run, fake_server):
@@ -97,8 +99,8 @@ def test_get(run):
     result = run("get", "iris")
 
     assert 0 == result.exit_code
-    assert re.search(r"^length +float64 +no", result.stdout, re.MULTILINE)
-    assert re.search(r"^code +string +yes", result.stdout, re.MULTILINE)
+    assert re.search(r"^length\tfloat64\tno$", result.stdout, re.MULTILINE)
+    assert re.search(r"^code\tstring\tyes$", result.stdout, re.MULTILINE)
     assert 2 == json.loads(run("get", "iris", "--json").stdout)["version"]["number"]
 
 
@@ -231,7 +233,7 @@ def test_deployments(run, fake_server):
     ready = json.loads(run("deployments", "--state", "ready", "--limit", "2", "--json").stdout)
 
     assert re.search(
-        r"^bad +iris +main .*FAILED .*ARTIFACT_MISSING: there is no", table, re.MULTILINE
+        r"^bad\tiris\tmain\t.*FAILED\t.*\tARTIFACT_MISSING: there is no", table, re.MULTILINE
     )
     assert ["c", "b"] == [one["name"] for one in ready]
 
@@ -261,8 +263,8 @@ def test_predict_from_csv(run, fake_server, tmp_path, where):
     code, length = fake_server.service.requests[-1].table.columns
     assert (["007", ""], [1]) == (list(code.strings.values), list(code.null_rows))
     assert [5.0, 0.5] == list(length.doubles.values)
-    assert re.search(r"^big +1 +0", result.stdout, re.MULTILINE)
-    assert re.search(r"^small +0.25 +0.75", result.stdout, re.MULTILINE)
+    assert re.search(r"^big\t1\t0$", result.stdout, re.MULTILINE)
+    assert re.search(r"^small\t0.25\t0.75$", result.stdout, re.MULTILINE)
     assert "iris version 2" in result.stderr
 
 

@@ -70,6 +70,8 @@ class ModelServiceStub:
     """Unpin lets a ref follow Git again."""
     Delete: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.DeleteRequest, _model_service_pb2.DeleteResponse]
     """Delete stops serving a model, or one ref of it, and forgets it."""
+    Info: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.InfoRequest, _model_service_pb2.InfoResponse]
+    """Info says what the server runs on: what a model has to be saved with."""
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
@@ -113,6 +115,8 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Unpin lets a ref follow Git again."""
     Delete: _aio.UnaryUnaryMultiCallable[_model_service_pb2.DeleteRequest, _model_service_pb2.DeleteResponse]  # type: ignore[assignment]
     """Delete stops serving a model, or one ref of it, and forgets it."""
+    Info: _aio.UnaryUnaryMultiCallable[_model_service_pb2.InfoRequest, _model_service_pb2.InfoResponse]  # type: ignore[assignment]
+    """Info says what the server runs on: what a model has to be saved with."""
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     """ModelService takes models live from Git and answers predictions.
@@ -219,5 +223,13 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.DeleteResponse, _abc.Awaitable[_model_service_pb2.DeleteResponse]]:
         """Delete stops serving a model, or one ref of it, and forgets it."""
+
+    @_abc_1.abstractmethod
+    def Info(
+        self,
+        request: _model_service_pb2.InfoRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.InfoResponse, _abc.Awaitable[_model_service_pb2.InfoResponse]]:
+        """Info says what the server runs on: what a model has to be saved with."""
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,7 +1,8 @@
 """Command line application: the commands under their names."""
 
 from collections.abc import Callable
-from typing import Annotated, Final
+from pathlib import Path
+from typing import Annotated, Final, Optional
 
 import typer
 
@@ -12,7 +13,7 @@ from pushserve_client.cli import (
     read_commands,
     server_commands,
 )
-from pushserve_client.cli.connection import DEFAULT_SERVER
+from pushserve_client.cli.connection import DEFAULT_SERVER, Defaults, TimeoutOption
 
 app: Final = typer.Typer(
     name="pushserve",
@@ -22,15 +23,34 @@ app: Final = typer.Typer(
 )
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        server_commands.version()
+        raise typer.Exit
+
+
 @app.callback()
 def choose_server(
     context: typer.Context,
+    *,
     server: Annotated[
         str, typer.Option("--server", metavar="HOST:PORT", envvar="PUSHSERVE_SERVER")
     ] = DEFAULT_SERVER,
+    timeout: TimeoutOption = None,
+    tls: Annotated[bool, typer.Option("--tls", help="The server is behind TLS.")] = False,
+    ca: Annotated[
+        Optional[Path],
+        typer.Option("--ca", metavar="FILE", help="Certificates to trust (PEM); means --tls."),
+    ] = None,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print it, and end."
+        ),
+    ] = False,
 ) -> None:
     """Push a model to Git, and it is served."""
-    context.obj = server
+    context.obj = Defaults(server, timeout, tls, ca)
 
 
 _PANELS: Final[dict[str, dict[str, Callable[..., None]]]] = {
@@ -48,6 +68,7 @@ _PANELS: Final[dict[str, dict[str, Callable[..., None]]]] = {
         "pin": model_commands.pin,
         "unpin": model_commands.unpin,
         "delete": model_commands.delete,
+        "info": read_commands.info,
     },
     "This machine": {
         "serve": server_commands.serve,

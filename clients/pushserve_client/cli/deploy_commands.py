@@ -6,15 +6,24 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
-from rich.console import Console
-from rich.status import Status
+from rich.text import Text
 
 from pushserve_client.cli import screen
-from pushserve_client.cli.connection import RefOption, ServerOption, connected, only_one
+from pushserve_client.cli.connection import (
+    RefOption,
+    ServerOption,
+    TimeoutOption,
+    connected,
+    only_one,
+    target_of,
+    timeout_of,
+)
+from pushserve_client.cli.next_commands import lines_to_copy
+from pushserve_client.cli.running_line import RunningLine
 from pushserve_client.client import Client
-from pushserve_client.deployment_progress import successor
-from pushserve_client.errors import NotFound
-from pushserve_client.types import Deployment, DeploymentState, Ref
+from pushserve_client.deployment_progress import Deadline, successor
+from pushserve_client.errors import DeadlineExceeded, NotFound
+from pushserve_client.types import Deployment, DeploymentState, ModelDetails, Ref
 
 
 def register(
@@ -28,15 +37,17 @@ def register(
     retry: Annotated[bool, typer.Option("--retry", help="Try a failed commit again.")] = False,
     follow: Annotated[bool, typer.Option(help="Show how it goes until it has ended.")] = True,
     server: ServerOption = None,
+    timeout: TimeoutOption = None,
 ) -> None:
     """Take a branch, tag or commit of a Git repository live."""
     only_one(ref=ref, commit=commit)
-    with connected(context, server) as client:
+    with connected(context, server, timeout) as client:
         deployment = client.register(
             _url_of(source), ref=ref, commit=commit, path=path, model=model, retry=retry
         )
         if follow:
-            follow_to_the_end(client, deployment.name)
+            limit = timeout_of(context, timeout)
+            follow_to_the_end(client, deployment.name, target_of(context, server), limit)
         else:
             screen.say(deployment.name)
 
@@ -47,11 +58,17 @@ def _url_of(source: str) -> str:
     return Path(source).absolute().as_uri() if is_folder else source
 
 
-def follow_to_the_end(client: Client, name: str) -> None:
-    """Show each stage with the time it took; exit code 1 if it fails, 130 on Ctrl-C."""
+def follow_to_the_end(
+    client: Client, name: str, target: str, timeout: Optional[float] = None
+) -> None:
+    """Show each stage with the time it took; exit code 1 if it fails, 130 on Ctrl-C.
+
+    `timeout` bounds the showing, in seconds; the deployment goes on.
+    """
+    deadline = Deadline(timeout)
     try:
         while name:
-            last = _show(client, name)
+            last = _show(client, name, deadline)
             if last.state is DeploymentState.FAILED:
                 print_failure(last)
                 raise typer.Exit(1)
@@ -59,34 +76,43 @@ def follow_to_the_end(client: Client, name: str) -> None:
             if name:
                 screen.say(f"superseded by {name}, which is newer")
     except KeyboardInterrupt:
-        screen.remark(
-            f"\nthe deployment continues; to follow it: pushserve deployment {name} --follow"
-        )
+        screen.remark(f"\n{_continues(name)}")
         raise typer.Exit(130) from None
-    pinned = _pinned_elsewhere(client, last)
-    if pinned is None:
-        screen.say(_success(last), style="green")
-    else:
+    except DeadlineExceeded:
+        screen.fail(f"it has not ended within {timeout:g} s", _continues(name))
+        raise typer.Exit(1) from None
+    _say_how_it_ended(client, last, target)
+
+
+def _continues(name: str) -> str:
+    return f"the deployment continues; to follow it: pushserve deployment {name} --follow"
+
+
+def _say_how_it_ended(client: Client, last: Deployment, target: str) -> None:
+    details = _details(client, last)
+    pinned = _pinned_elsewhere(details, last)
+    if pinned is not None:
         screen.say(_not_live(last, pinned), style="yellow")
+        return
+    screen.say(_success(last), style="green")
+    if details is not None and last.state is DeploymentState.READY:
+        screen.say("to call it:")
+        for line in lines_to_copy(details, last, target):
+            screen.say(f"  {line}")
 
 
-def _show(client: Client, name: str) -> Deployment:
+def _show(client: Client, name: str, deadline: Deadline) -> Deployment:
     console = screen.output()
     screen.say(f"deployment {name}")
-    with _spinner(console) as spinner:
+    with RunningLine(console) as running:
         shown = 0
-        for deployment in client.watch(name):
+        for deployment in client.watch(name, timeout=deadline.left()):
             lines = list(stage_lines(deployment))
             for line in lines[shown:]:
-                console.print(screen.clean(line), soft_wrap=True)
+                console.print(Text(screen.clean(line)), soft_wrap=True)
             shown = max(shown, len(lines))
-            spinner.update(f"{deployment.state.lower()} {screen.clean(deployment.message)}")
+            running.show(screen.clean(f"{deployment.state.lower()} {deployment.message}"))
     return deployment
-
-
-def _spinner(console: Console) -> Status:
-    """Turns on a terminal; elsewhere rich prints nothing of it."""
-    return Status("", console=console, spinner="line")
 
 
 def stage_lines(deployment: Deployment) -> Iterator[str]:
@@ -110,14 +136,19 @@ def _success(deployment: Deployment) -> str:
     )
 
 
-def _pinned_elsewhere(client: Client, deployment: Deployment) -> Optional[Ref]:
-    """Give the deployment's ref where a pin lets another version answer."""
-    if not (deployment.ref and deployment.version):
+def _details(client: Client, deployment: Deployment) -> Optional[ModelDetails]:
+    """Give the model with the deployment's version; None where it has none, or is deleted."""
+    if not deployment.version:
         return None
     try:
-        refs = client.get(deployment.model).model.refs
-    except NotFound:  # deleted meanwhile
+        return client.get(deployment.model, version=deployment.version)
+    except NotFound:
         return None
+
+
+def _pinned_elsewhere(details: Optional[ModelDetails], deployment: Deployment) -> Optional[Ref]:
+    """Give the deployment's ref where a pin lets another version answer."""
+    refs = details.model.refs if details and deployment.ref else ()
     found = (ref for ref in refs if ref.name == deployment.ref and ref.pinned)
     return next((ref for ref in found if ref.version != deployment.version), None)
 

@@ -14,6 +14,7 @@ from pushserve_client.cli.connection import (
     ModelArgument,
     RefOption,
     ServerOption,
+    TimeoutOption,
     VersionOption,
     connected,
     only_one,
@@ -68,12 +69,13 @@ def predict(
         Format, typer.Option("--format", help="How to print.")
     ] = Format.TABLE,
     server: ServerOption = None,
+    timeout: TimeoutOption = None,
 ) -> None:
     """Run a model on rows from a CSV or JSON file."""
     only_one(ref=ref, version=version, commit=commit)
     only_one(json=is_json or None, csv=is_csv or None)
     target: dict[str, Any] = {"ref": ref, "version": version, "commit": commit}
-    with connected(context, server) as client:
+    with connected(context, server, timeout) as client:
         text, remark = text_of(_read(file, data), encoding)
         screen.remark(remark)
         as_json = is_json or (not is_csv and (file.endswith(".json") or looks_like_json(text)))

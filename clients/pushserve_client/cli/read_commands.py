@@ -12,9 +12,12 @@ from pushserve_client.cli.connection import (
     ModelArgument,
     RefOption,
     ServerOption,
+    TimeoutOption,
     VersionOption,
     connected,
     only_one,
+    target_of,
+    timeout_of,
 )
 from pushserve_client.cli.deploy_commands import follow_to_the_end, print_failure, stage_lines
 from pushserve_client.types import (
@@ -31,12 +34,14 @@ from pushserve_client.types import (
 def list_models(
     context: typer.Context,
     prefix: Annotated[str, typer.Argument(help="Only names that start with this.")] = "",
+    *,
     source: Annotated[str, typer.Option("--source", help="Only models of this clone URL.")] = "",
     as_json: JsonOption = False,
     server: ServerOption = None,
+    timeout: TimeoutOption = None,
 ) -> None:
     """List the models and their refs (* is the default one)."""
-    with connected(context, server) as client:
+    with connected(context, server, timeout) as client:
         models = list(client.list(prefix, source=source))
     if as_json:
         screen.print_json(models)
@@ -67,10 +72,11 @@ def get(
     commit: CommitOption = None,
     as_json: JsonOption = False,
     server: ServerOption = None,
+    timeout: TimeoutOption = None,
 ) -> None:
     """Show a model: its refs and versions, and what it takes and gives."""
     only_one(ref=ref, version=version, commit=commit)
-    with connected(context, server) as client:
+    with connected(context, server, timeout) as client:
         details = client.get(model, ref=ref, version=version, commit=commit)
     if as_json:
         screen.print_json(details)
@@ -126,6 +132,23 @@ def _version_row(version: Version) -> tuple[object, ...]:
     )
 
 
+def info(
+    context: typer.Context,
+    *,
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    timeout: TimeoutOption = None,
+) -> None:
+    """Show what the server runs on: what a model has to be saved with."""
+    with connected(context, server, timeout) as client:
+        found = client.info()
+    if as_json:
+        screen.print_json(found)
+        return
+    rows = [("server", target_of(context, server)), ("pushserve", found.version)]
+    screen.table(("WHAT", "VERSION"), [*rows, ("Python", found.python), *found.packages.items()])
+
+
 def deployments(
     context: typer.Context,
     *,
@@ -138,9 +161,10 @@ def deployments(
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 20,
     as_json: JsonOption = False,
     server: ServerOption = None,
+    timeout: TimeoutOption = None,
 ) -> None:
     """List deployments, newest first."""
-    with connected(context, server) as client:
+    with connected(context, server, timeout) as client:
         pages = client.deployments(model=model, ref=ref, state=state, page_size=min(limit, 1000))
         found = list(itertools.islice(pages, limit))
     if as_json:
@@ -162,14 +186,18 @@ def _deployment_row(one: Deployment) -> tuple[object, ...]:
 def deployment(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The deployment's name.")],
+    *,
     follow: Annotated[bool, typer.Option("--follow", help="Until it has ended.")] = False,
     as_json: JsonOption = False,
     server: ServerOption = None,
+    timeout: TimeoutOption = None,
 ) -> None:
     """Show one deployment, stage by stage."""
-    with connected(context, server) as client:
+    with connected(context, server, timeout) as client:
         if follow and not as_json:
-            follow_to_the_end(client, name)
+            follow_to_the_end(
+                client, name, target_of(context, server), timeout_of(context, timeout)
+            )
             return
         found = client.get_deployment(name)
     if as_json:

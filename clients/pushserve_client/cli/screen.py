@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
+
+from pushserve_client.cli.tables import print_table
 
 _WIDE: Final = 100_000
 """Columns of a screen that is a file or a pipe: nothing is cut or wrapped there."""
@@ -60,14 +61,9 @@ def fail(message: str, fix: str = "") -> None:
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows in columns; empty cells stay empty."""
-    console = output()
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for title in titles:
-        grid.add_column(title, overflow="fold", no_wrap=not console.is_terminal)
-    for row in rows:
-        grid.add_row(*(Text(clean(cell)) for cell in row))
-    console.print(grid)
+    """Print rows in columns; a cell is one line, empty cells stay empty."""
+    cells = [[" ".join(clean(cell).split()) for cell in row] for row in rows]
+    print_table(output(), titles, cells)
 
 
 def print_json(value: object) -> None:

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve_server.api import paging, record_messages
+from pushserve_server.api.installed_packages import server_info
 from pushserve_server.api.transport.call import Call
 from pushserve_server.deploy.decide import FRONTEND_TTL, behind
 from pushserve_server.domain.records import Version
@@ -149,6 +150,10 @@ class ModelService:
             lambda registry: registry.delete(request.model, request.ref), call
         )
         return pb.DeleteResponse(refs=refs)
+
+    async def Info(self, request: pb.InfoRequest, call: Call) -> pb.InfoResponse:
+        """Say what the server runs on."""
+        return await asyncio.to_thread(server_info)
 
     async def _change_everywhere(self, change: Callable[[Registry], T], call: Call) -> T:
         """Run a change that moves refs; answer when every live frontend serves by it.
