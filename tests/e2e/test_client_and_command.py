@@ -1,0 +1,105 @@
+"""The client and the command, by a whole server: people's own data, and what they type next."""
+
+import json
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from pushserve_client import Client
+from tests.fixtures import models
+from tests.fixtures.served import BIN, PROGRAM
+
+RNG = np.random.default_rng(0)
+NUMBERED = pd.DataFrame(RNG.normal(size=(60, 3)))
+NUMBERED_MODEL = LogisticRegression().fit(NUMBERED, NUMBERED[0] > NUMBERED[2])
+TEXTS = ["good and fine", "fine", "bad", "bad and poor", "good", "poor"] * 5
+TEXT_MODEL = make_pipeline(CountVectorizer(), LogisticRegression()).fit(
+    TEXTS, ["bad" in t or "poor" in t for t in TEXTS]
+)
+
+
+@pytest.fixture
+def client(served):
+    with Client(served.address, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def push(served, hub):
+    """Take a model live under a name; gives its repository's URL."""
+
+    def go_live(name: str, model: object) -> str:
+        repo = hub.create(name)
+        repo.commit({"model.joblib": models.dumped(model)})
+        served.ready(repo.url)
+        return repo.url
+
+    return go_live
+
+
+def test_a_frame_with_numbered_columns(client, push):
+    """The very frame that the model was fitted on."""
+    push("numbered", NUMBERED_MODEL)
+
+    for frame in (NUMBERED, NUMBERED.to_dict("list"), NUMBERED.to_dict("records")):
+        expected = NUMBERED_MODEL.predict(NUMBERED).tolist()
+        assert expected == client.predict("numbered", frame).label.tolist()
+
+
+def test_texts_alone(client, push):
+    push("texts", TEXT_MODEL)
+
+    for texts in (TEXTS[:4], np.array(TEXTS[:4]), pd.Series(TEXTS[:4])):
+        expected = TEXT_MODEL.predict(TEXTS[:4]).tolist()
+        assert expected == client.predict("texts", texts).label.tolist()
+    (one,) = client.predict_stream("texts", [["good"]])
+    assert [False] == one.label.tolist()
+
+
+def test_columns_in_another_order(client, push):
+    """A structured array, rows with names, and a frame, all turned round."""
+    push("iris", models.iris_forest())
+    frame = models.iris_frame().iloc[[0, 60, 140]]
+    turned = frame[frame.columns[::-1]]
+    expected = models.iris_forest().predict(frame).tolist()
+
+    rows = [row for _, row in turned.iterrows()]
+    for inputs in (turned, turned.to_records(index=False), rows, turned.to_dict("list")):
+        assert expected == client.predict("iris", inputs).label.tolist()
+
+
+def test_info(client):
+    assert sklearn.__version__ == client.info().packages["scikit-learn"]
+
+
+def run(served, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        arguments,
+        env=os.environ | {"PUSHSERVE_SERVER": served.address},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_what_is_printed_after_live_can_be_typed(served, push):
+    """As it stands: by the command, and by grpcurl, which asks the server for the contract."""
+    url = push("copied", models.iris_forest())
+
+    shown = run(served, PROGRAM, "register", url).stdout
+
+    command, grpcurl = map(shlex.split, shown.partition("to call it:\n")[2].splitlines())
+    predicted = run(served, PROGRAM, *command[1:], "--format", "json")
+    assert 1 == len(json.loads(predicted.stdout)["outputs"]["label"]), predicted.stderr
+    called = run(served, BIN / "grpcurl", *grpcurl[1:])
+    assert "label" in [output["name"] for output in json.loads(called.stdout)["outputs"]]
