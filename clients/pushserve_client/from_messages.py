@@ -14,6 +14,7 @@ from pushserve_client.errors import CallError, error_from_stream
 from pushserve_client.output_values import OutputArrays
 from pushserve_client.prediction import Prediction
 from pushserve_client.types import (
+    Accepts,
     DataType,
     Deployment,
     DeploymentEvent,
@@ -61,6 +62,12 @@ def dtype_from_proto(number: int) -> DataType:
     """Give the type; an unknown one is UNSPECIFIED."""
     name = _enum_name(pb.DataType, number).removeprefix("DATA_TYPE_").lower()
     return _member(DataType.UNSPECIFIED, name)
+
+
+def accepts_from_proto(number: int) -> Accepts:
+    """Give what a feature takes; an unknown one is UNSPECIFIED, an older server's is DTYPE."""
+    name = _enum_name(pb.Accepts, number).removeprefix("ACCEPTS_").lower()
+    return _member(Accepts.UNSPECIFIED, name) if number else Accepts.DTYPE
 
 
 def _enum_name(wrapper: object, number: int) -> str:
@@ -137,7 +144,13 @@ def signature_from_proto(message: pb.Signature) -> Signature:
     """Convert a signature."""
     return Signature(
         inputs=tuple(
-            Feature(f.name, dtype_from_proto(f.dtype), f.nullable, tuple(f.categories))
+            Feature(
+                f.name,
+                dtype_from_proto(f.dtype),
+                f.nullable,
+                tuple(f.categories),
+                accepts_from_proto(f.accepts),
+            )
             for f in message.inputs
         ),
         outputs=tuple(

@@ -58,6 +58,20 @@ class DataType(TextEnum):
     JSON = "json"
 
 
+class Accepts(TextEnum):
+    """Which values a feature takes: how far its type is known.
+
+    `DTYPE`: values of its type. `NUMBERS`, `ANYTHING`: what is sent reaches the model as it is.
+    `UNUSED`: anything or nothing, the model does not use it.
+    """
+
+    UNSPECIFIED = "unspecified"
+    DTYPE = "dtype"
+    NUMBERS = "numbers"
+    ANYTHING = "anything"
+    UNUSED = "unused"
+
+
 @dataclass(frozen=True)
 class Failure:
     """Why a deployment failed: stable reason, the step, what is wrong, what to change."""
@@ -127,12 +141,16 @@ class Model:
 
 @dataclass(frozen=True)
 class Feature:
-    """One input of a model; `categories`, if any, are the only values allowed."""
+    """One input of a model; `categories`, if any, are the only values allowed.
+
+    `dtype` is only a default unless `accepts` is DTYPE.
+    """
 
     name: str
     dtype: DataType
     nullable: bool
     categories: tuple[str, ...]
+    accepts: Accepts = Accepts.DTYPE
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def dense(result: Any, rows: int) -> NDArray[Any]:
             raise NotAnOutput(f"{result.shape[1]} columns are too many to send")
         result = result.toarray()
     if isinstance(result, list) and any(isinstance(item, np.ndarray) for item in result):
-        raise NotAnOutput("a list of arrays, one for each target")
+        result = _side_by_side(result, rows)
     array = np.asarray(result)
     if array.ndim == 0 or array.shape[0] != rows:
         raise NotAnOutput(f"shape {array.shape} for {rows} rows")
@@ -37,6 +37,13 @@ def dense(result: Any, rows: int) -> NDArray[Any]:
     if array.ndim == 2 and not 0 < array.shape[1] <= COLUMNS_LIMIT:
         raise NotAnOutput(f"{array.shape[1]} columns")
     return array
+
+
+def _side_by_side(results: list[Any], rows: int) -> NDArray[Any]:
+    """Join what an estimator of several targets gives: [rows, classes] for each of them."""
+    if any(np.ndim(item) != 2 or len(item) != rows for item in results):
+        raise NotAnOutput("a list of arrays that are not [rows, columns] for each target")
+    return np.hstack(results)
 
 
 def to_array(values: NDArray[Any]) -> Array:

@@ -42,14 +42,57 @@ class Layout(StrEnum):
     """One dict for each row (a `predict.py`)."""
 
 
+class Accepts(StrEnum):
+    """What a feature takes: how far its type is known."""
+
+    DTYPE = "dtype"
+    """Its type is known: values of it, and what scikit-learn takes for these."""
+    NUMBERS = "numbers"
+    """Numbers and truth values, which reach the model in the type they are sent in."""
+    ANYTHING = "anything"
+    """Numbers, truth values, texts, which reach the model as pandas would have them."""
+    UNUSED = "unused"
+    """Anything or nothing: no value of it reaches the model."""
+
+
+class InputForm(StrEnum):
+    """What an estimator of layout TABLE is handed."""
+
+    DERIVED = ""
+    """What its class tells (versions that were built before this was noted)."""
+    FRAME = "frame"
+    """A data frame."""
+    OBJECTS = "objects"
+    """An array of objects of shape [rows, features]."""
+    TEXTS = "texts"
+    """An array of texts of shape [rows]."""
+    SERIES = "series"
+    """A pandas Series of the only feature."""
+    DICTS = "dicts"
+    """A list with a dict for each row, without what is null."""
+
+
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One input. `categories` lists the only values allowed, where it is not empty."""
+    """One input. `categories` lists the only values allowed, where it is not empty.
+
+    `dtype` is only a default unless `accepts` is DTYPE. `null_is_none` tells that a null reaches
+    the model as None (it was fitted on None), else it is NaN. `as_dates` tells that its texts
+    reach the model as pandas' datetimes.
+    """
 
     name: str
     dtype: DType = DType.FLOAT64
     nullable: bool = False
     categories: tuple[str | int | float, ...] = ()
+    accepts: Accepts = Accepts.DTYPE
+    null_is_none: bool = False
+    as_dates: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its values keep the type that they are sent in."""
+        return self.accepts in (Accepts.NUMBERS, Accepts.ANYTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +111,7 @@ class Signature:
 
     `inputs` is empty for a `predict.py` whose inputs nobody declared.
     `named` is False where the features have no names of their own (they are then x0, x1, …).
+    `form` says what a TABLE's rows are handed to the estimator as.
     """
 
     layout: Layout
@@ -75,6 +119,7 @@ class Signature:
     outputs: tuple[OutputSpec, ...]
     default_outputs: tuple[str, ...]
     named: bool = True
+    form: InputForm = InputForm.DERIVED
 
     def to_json(self) -> dict[str, Any]:
         """Give plain JSON values."""
@@ -95,6 +140,9 @@ class Signature:
                     dtype=DType(f["dtype"]),
                     nullable=bool(f["nullable"]),
                     categories=tuple(f["categories"]),
+                    accepts=Accepts(f.get("accepts", Accepts.DTYPE)),
+                    null_is_none=bool(f.get("null_is_none", False)),
+                    as_dates=bool(f.get("as_dates", False)),
                 )
                 for f in data["inputs"]
             ),
@@ -109,6 +157,7 @@ class Signature:
             ),
             default_outputs=tuple(str(n) for n in data["default_outputs"]),
             named=bool(data["named"]),
+            form=InputForm(data.get("form", InputForm.DERIVED)),
         )
 
 

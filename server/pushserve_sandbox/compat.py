@@ -52,6 +52,9 @@ class Tags:
     estimator_type: str | None = None
     takes_texts: bool = False
     """It takes a sequence of texts instead of rows."""
+    takes_dicts: bool = False
+    """It takes a sequence of dicts instead of rows."""
+    takes_rows: bool = True
     allows_nan: bool = False
 
 
@@ -65,7 +68,10 @@ def tags_of(estimator: Any) -> Tags:
 def _current_tags(estimator: Any) -> Tags:
     tags = _get_tags(estimator)
     texts = tags.input_tags.string and not tags.input_tags.two_d_array
-    return Tags(tags.estimator_type, bool(texts), bool(tags.input_tags.allow_nan))
+    rows = bool(tags.input_tags.two_d_array)
+    dicts = tags.input_tags.dict and not rows
+    nan = bool(tags.input_tags.allow_nan)
+    return Tags(tags.estimator_type, bool(texts), bool(dicts), rows, nan)
 
 
 def _tags_before_1_6(estimator: Any) -> Tags:
@@ -73,6 +79,8 @@ def _tags_before_1_6(estimator: Any) -> Tags:
     return Tags(
         getattr(estimator, "_estimator_type", None),
         "string" in tags["X_types"] and "2darray" not in tags["X_types"],
+        "dict" in tags["X_types"] and "2darray" not in tags["X_types"],
+        "2darray" in tags["X_types"],
         bool(tags["allow_nan"]),
     )
 

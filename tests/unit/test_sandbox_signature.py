@@ -18,11 +18,15 @@ from sklearn.ensemble import (
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
 
-from pushserve_runtime.signature import DType, Layout
+from pushserve_runtime.signature import Accepts, DType, Layout
+from pushserve_sandbox.inspection.estimator import predictor_for
+from pushserve_sandbox.prediction.row_arrays import arrays_of
 
 X, y = load_iris(return_X_y=True)
 FRAME = load_iris(as_frame=True).data
@@ -147,12 +151,27 @@ def test_regressors(folder):
     assert ("value", 2) == (two.outputs[0].name, two.outputs[0].columns)
 
 
-def test_several_labels_have_columns_and_no_probabilities(folder):
-    signature = folder.signature(RandomForestClassifier(2).fit(X, np.c_[y > 0, y > 1]))
+@pytest.mark.parametrize(
+    "model",
+    [
+        RandomForestClassifier(2),
+        MultiOutputClassifier(LogisticRegression(max_iter=500)),
+        DecisionTreeClassifier(),
+    ],
+)
+def test_several_labels_have_columns_for_each_class(folder, model):
+    """scikit-learn gives a list, one array of probabilities for each label."""
+    model.fit(X, np.c_[y > 0, y])
+    signature = folder.signature(model, engine="worker")
+    [probabilities] = [spec for spec in signature.outputs if spec.name == "probabilities"]
 
     assert ("label",) == signature.default_outputs
-    assert (2, DType.BOOL) == (signature.outputs[0].columns, signature.outputs[0].dtype)
-    assert "probabilities" not in names(signature.outputs)
+    assert 2 == signature.outputs[0].columns
+    assert ("y0=0", "y0=1", "y1=0", "y1=1", "y1=2") == probabilities.classes
+    expected = np.hstack(model.predict_proba(X[:5]))
+    arrays = arrays_of(signature.layout, signature.inputs, X[:5].tolist())
+    [got] = predictor_for(model, signature).predict(arrays, ["probabilities"])
+    assert expected.tolist() == got.values.tolist()
 
 
 @pytest.mark.parametrize(
@@ -233,18 +252,33 @@ def upper(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_examples_tell_types_that_no_encoder_knows(folder):
-    """Without them the trial fails, and says that examples would help."""
+    """Without them any type is taken."""
     frame = pd.DataFrame({"word": ["a", "bbb", "cc"]})
     steps = make_pipeline(FunctionTransformer(upper, validate=False), Ridge())
     model = steps.fit(frame, [1.0, 3.0, 2.0])
-    without = folder.build(model)
+    without = folder.signature(model)
     folder.write("examples.json", [{"input": {"word": "four"}}])
 
     signature = folder.signature(model)
 
+    assert Accepts.ANYTHING is without.inputs[0].accepts
+    assert (DType.STRING, Accepts.DTYPE) == (signature.inputs[0].dtype, signature.inputs[0].accepts)
+
+
+def of_codes(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.apply(lambda column: column.map({"A-17": 1.0, "B-2": 2.0}))
+
+
+def test_a_model_that_no_made_up_row_fits_asks_for_an_example(folder):
+    """The fix says so, and helps."""
+    steps = make_pipeline(FunctionTransformer(of_codes), Ridge())
+    model = steps.fit(pd.DataFrame({"code": ["A-17", "B-2"]}), [1.0, 3.0])
+    without = folder.build(model)
+    folder.write("examples.json", [{"input": {"code": "B-2"}}])
+
     assert "TRIAL_FAILED" == without["reason"]
     assert "examples.json" in without["fix"]
-    assert DType.STRING is signature.inputs[0].dtype
+    assert folder.build(model)["ok"]
 
 
 def test_model_that_does_not_say_its_width(folder):

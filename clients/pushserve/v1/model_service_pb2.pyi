@@ -92,6 +92,46 @@ ENGINE_WORKER: Engine.ValueType  # 2
 """A sandboxed worker process."""
 Global___Engine: _TypeAlias = Engine  # noqa: Y015
 
+class _Accepts:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AcceptsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Accepts.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ACCEPTS_UNSPECIFIED: _Accepts.ValueType  # 0
+    """Not told: an older server, which knew no others than ACCEPTS_DTYPE."""
+    ACCEPTS_DTYPE: _Accepts.ValueType  # 1
+    """Values of its type, and what scikit-learn takes for these: whole numbers
+    and truth values for numbers, 0 and 1 for truth values.
+    """
+    ACCEPTS_NUMBERS: _Accepts.ValueType  # 2
+    """Numbers and truth values, which reach the model in the type they have."""
+    ACCEPTS_ANYTHING: _Accepts.ValueType  # 3
+    """Numbers, truth values and texts, which reach the model as pandas would
+    have them.
+    """
+    ACCEPTS_UNUSED: _Accepts.ValueType  # 4
+    """Anything or nothing: the model does not use it, and it may be left out."""
+
+class Accepts(_Accepts, metaclass=_AcceptsEnumTypeWrapper):
+    """Accepts says which values a feature takes."""
+
+ACCEPTS_UNSPECIFIED: Accepts.ValueType  # 0
+"""Not told: an older server, which knew no others than ACCEPTS_DTYPE."""
+ACCEPTS_DTYPE: Accepts.ValueType  # 1
+"""Values of its type, and what scikit-learn takes for these: whole numbers
+and truth values for numbers, 0 and 1 for truth values.
+"""
+ACCEPTS_NUMBERS: Accepts.ValueType  # 2
+"""Numbers and truth values, which reach the model in the type they have."""
+ACCEPTS_ANYTHING: Accepts.ValueType  # 3
+"""Numbers, truth values and texts, which reach the model as pandas would
+have them.
+"""
+ACCEPTS_UNUSED: Accepts.ValueType  # 4
+"""Anything or nothing: the model does not use it, and it may be left out."""
+Global___Accepts: _TypeAlias = Accepts  # noqa: Y015
+
 class _DeploymentState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -807,12 +847,17 @@ class Feature(_message.Message):
     DTYPE_FIELD_NUMBER: _builtins.int
     NULLABLE_FIELD_NUMBER: _builtins.int
     CATEGORIES_FIELD_NUMBER: _builtins.int
+    ACCEPTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the feature."""
     dtype: Global___DataType.ValueType
     """Type of its values."""
     nullable: _builtins.bool
     """Whether NaN and null are allowed."""
+    accepts: Global___Accepts.ValueType
+    """How far the type is known; `dtype` is only a default unless this is
+    ACCEPTS_DTYPE.
+    """
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The only values allowed, where the model knows no others."""
@@ -824,10 +869,11 @@ class Feature(_message.Message):
         dtype: Global___DataType.ValueType = ...,
         nullable: _builtins.bool = ...,
         categories: _abc.Iterable[_builtins.str] | None = ...,
+        accepts: Global___Accepts.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "dtype", b"dtype", "name", b"name", "nullable", b"nullable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts", b"accepts", "categories", b"categories", "dtype", b"dtype", "name", b"name", "nullable", b"nullable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

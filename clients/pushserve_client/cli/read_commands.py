@@ -1,7 +1,7 @@
 """Read commands: `list`, `get`, `deployments`, `deployment`; what the server knows."""
 
 import itertools
-from typing import Annotated, Optional
+from typing import Annotated, Final, Optional
 
 import typer
 
@@ -21,8 +21,10 @@ from pushserve_client.cli.connection import (
 )
 from pushserve_client.cli.deploy_commands import follow_to_the_end, print_failure, stage_lines
 from pushserve_client.types import (
+    Accepts,
     Deployment,
     DeploymentState,
+    Feature,
     Model,
     ModelDetails,
     Ref,
@@ -107,7 +109,7 @@ def _print_signature(signature: Signature) -> None:
     else:
         titles = ("INPUT", "TYPE", "NULL", "ONLY")
         rows = [
-            (f.name, f.dtype, "yes" if f.nullable else "no", ", ".join(f.categories))
+            (f.name, _type(f), "yes" if f.nullable else "no", ", ".join(f.categories))
             for f in signature.inputs
         ]
         screen.table(titles, rows)
@@ -118,6 +120,18 @@ def _print_signature(signature: Signature) -> None:
             for o in signature.outputs
         ]
         screen.table(("OUTPUT", "TYPE", "COLUMNS", "CLASSES", "DEFAULT"), outputs)
+
+
+def _type(feature: Feature) -> str:
+    """Name what a feature takes: its type where that is known."""
+    return _OPEN_TYPES.get(feature.accepts, feature.dtype)
+
+
+_OPEN_TYPES: Final = {
+    Accepts.NUMBERS: "numbers, as sent",
+    Accepts.ANYTHING: "anything, as sent",
+    Accepts.UNUSED: "anything (not used)",
+}
 
 
 def _version_row(version: Version) -> tuple[object, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 from pushserve_runtime.frames import Array
 from pushserve_runtime.signature import DType, Layout, Signature
 from pushserve_sandbox.fast_paths.equality_test import SMALL, Trial
-from pushserve_sandbox.inspection.fitted_columns import Known
+from pushserve_sandbox.inspection.column_knowledge import Known
 from pushserve_sandbox.inspection.probing import attempt, made_rows
 from pushserve_sandbox.prediction.fast_path import FastPath
 from pushserve_sandbox.prediction.predictor import EstimatorPredictor
@@ -28,6 +28,9 @@ def with_first_equal(
     given back as it is, with "".
     """
     from pushserve_sandbox.onnx_compiler.proof.trial_rows import trial_rows  # noqa: PLC0415 (builds alone need it)
+
+    if any(feature.as_dates for feature in predictor.signature.inputs):
+        return predictor, "", 0  # its rows are no dates
 
     rows = attempt(lambda: trial_rows(estimator, predictor.signature, inputs))
     if isinstance(rows, BaseException):

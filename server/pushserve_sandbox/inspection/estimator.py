@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from pushserve_runtime.build_error import BuildFailed, brief
 from pushserve_runtime.frames import Array
 from pushserve_runtime.job_spec import Declared
 from pushserve_runtime.output_arrays import NotAnOutput, dense, to_array
-from pushserve_runtime.signature import Feature, Layout, OutputSpec, Signature
+from pushserve_runtime.signature import DType, Feature, InputForm, Layout, OutputSpec, Signature
+from pushserve_sandbox.inspection.estimator_structure import takes_dicts, takes_texts, texts_follow
+from pushserve_sandbox.inspection.feature_names import feature_names, known_features
 from pushserve_sandbox.inspection.feature_types import decide_features, declared_outputs
-from pushserve_sandbox.inspection.fitted_columns import know_columns, takes_categories, takes_texts
+from pushserve_sandbox.inspection.fitted_columns import takes_categories
+from pushserve_sandbox.inspection.input_forms import (
+    Handed,
+    handed_frames,
+    input_function,
+    is_fitted_on_array,
+    is_fitted_on_names,
+    matrix_form,
+    table_forms,
+)
 from pushserve_sandbox.inspection.probing import (
+    SINGLE_PROBES,
     Row,
     attempt,
     made_rows,
+    open_rows,
     plain_rows,
     probe_nullable,
     same,
     works,
 )
-from pushserve_sandbox.prediction.model_inputs import (
-    InputFunction,
-    frame_input,
-    matrix_input,
-    object_matrix_input,
-    text_input,
-)
+from pushserve_sandbox.inspection.record_features import record_features
 from pushserve_sandbox.prediction.model_outputs import (
     default_outputs,
     output_functions,
@@ -39,22 +46,13 @@ from pushserve_sandbox.prediction.model_outputs import (
 from pushserve_sandbox.prediction.predictor import EstimatorPredictor
 from pushserve_sandbox.prediction.row_arrays import RowInvalid, arrays_of, row_values
 
+_COMPARED: Final = ("label", "value", "transform", "probabilities", "decision_function")
+
 
 def predictor_for(estimator: Any, signature: Signature) -> EstimatorPredictor:
     """Make the predictor of an estimator whose signature is known."""
-    build = input_function(estimator, signature.layout, signature.inputs)
+    build = input_function(estimator, signature.layout, signature.inputs, signature.form)
     return EstimatorPredictor(signature, build, output_functions(estimator))
-
-
-def input_function(estimator: Any, layout: Layout, features: Sequence[Feature]) -> InputFunction:
-    """Choose how a request's arrays become what the estimator takes."""
-    if layout is Layout.MATRIX:
-        return matrix_input
-    if takes_texts(estimator):
-        return text_input
-    if _fitted_on_names(estimator):
-        return frame_input(features, takes_categories(estimator))
-    return object_matrix_input
 
 
 def inspect_estimator(
@@ -86,85 +84,165 @@ class _Inspection:
         self.declared = declared
         self.functions = output_functions(estimator)
         self.main = next(iter(self.functions))
-        names, self.named = _feature_names(estimator, declared)
-        self.known = know_columns(estimator, len(names))
-        self.features = decide_features(names, self.known, declared, example_rows)
         self.example_rows = example_rows
-        self.layout = Layout.TABLE
+        names, self.named = feature_names(estimator, declared, example_rows)
+        if takes_dicts(estimator):
+            features, self.known = record_features(estimator)
+        else:
+            self.known = known_features(estimator, names)
+            features = decide_features(names, self.known, declared, example_rows)
+        self.handed = next(table_forms(estimator, features, named=self.named))
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        return self.handed.features
 
     def run(self) -> EstimatorPredictor:
         rows = self._find_rows()
         self._find_nullable(rows[0])
         outputs = self._find_outputs(rows)
         signature = Signature(
-            layout=self.layout,
+            layout=self.handed.layout,
             inputs=self.features,
             outputs=outputs,
-            default_outputs=declared_outputs(self.declared, outputs)
-            or default_outputs([spec.name for spec in outputs]),
+            default_outputs=declared_outputs(self.declared, outputs) or default_outputs(outputs),
             named=self.named,
+            form=self.handed.form,
         )
         return predictor_for(self.estimator, signature)
 
-    def _call(self, layout: Layout, rows: list[Row], name: str) -> Any:
-        build = input_function(self.estimator, layout, self.features)
-        data = build(arrays_of(layout, self.features, rows))
+    def _call(self, handed: Handed, rows: list[Row], name: str) -> Any:
+        build = input_function(self.estimator, handed.layout, handed.features, handed.form)
+        data = build(arrays_of(handed.layout, handed.features, rows))
         return dense(self.functions[name](data), len(rows))
 
     def _output(self, rows: list[Row], name: str) -> Array:
-        return to_array(self._call(self.layout, rows, name))
+        return to_array(self._call(self.handed, rows, name))
 
     def _find_rows(self) -> list[Row]:
-        """Find rows that the estimator takes, and with them the layout."""
+        """Find rows that the estimator takes, and with them what it is handed."""
         error: BaseException | None = None
-        for rows in self._candidates():
-            result = self._try_layouts(rows)
+        for features, rows in self._candidates():
+            result = self._try_forms(features, rows)
             if not isinstance(result, BaseException):
                 return rows
             error = error or result
         raise BuildFailed(
             "TRIAL_FAILED",
             f"the model raised on a trial row: {brief(error) if error else 'no row was found'}",
-            "declare the inputs' dtypes in pushserve.toml ([signature] inputs), "
-            "and commit examples.json with a row that the model takes",
+            "commit examples.json with a row that the model takes, or declare the inputs' dtypes "
+            "in pushserve.toml ([signature] inputs) where numbers and texts are confused",
         ) from error
 
-    def _candidates(self) -> list[list[Row]]:
+    def _candidates(self) -> Iterator[tuple[tuple[Feature, ...], list[Row]]]:
+        features = self.features
         given = []
         for row in self.example_rows[:3]:
             try:
-                values = row_values(self.features, row)
+                values = row_values(features, row)
             except RowInvalid:
                 continue  # the examples' own check says so
             if None not in values:
                 given.append(values)
-        made = [made_rows(self.features, self.known), plain_rows(self.features, self.known)]
-        return [given, *made] if given else made
+        if given:
+            yield features, given
+        yield features, made_rows(features, self.known)
+        yield features, plain_rows(features, self.known)
+        yield from open_rows(features, self.known)
 
-    def _try_layouts(self, rows: list[Row]) -> BaseException | None:
-        matrix: Any = NotAnOutput("texts")
-        numeric = all(feature.dtype.is_number for feature in self.features)
-        if numeric and not takes_categories(self.estimator):
-            matrix = attempt(lambda: self._call(Layout.MATRIX, rows, self.main))
-            if not _fitted_on_names(self.estimator) and not isinstance(matrix, BaseException):
-                self.layout = Layout.MATRIX
-                return None
-        table = attempt(lambda: self._call(Layout.TABLE, rows, self.main))
-        if isinstance(table, BaseException):
-            if isinstance(matrix, BaseException):
-                return table
-            self.layout = Layout.MATRIX
-        elif not isinstance(matrix, BaseException) and same(matrix, table):
-            self.layout = Layout.MATRIX
+    def _try_forms(self, features: tuple[Feature, ...], rows: list[Row]) -> BaseException | None:
+        """Find what to hand to the estimator, for these rows; give what the likeliest raised."""
+        forms = list(self._forms(features))
+        error: BaseException | None = None
+        for number, handed in enumerate(forms):
+            result = attempt(partial(self._answers, handed, rows))
+            if isinstance(result, BaseException):
+                error = error or result
+                continue
+            self._check_unambiguous(result, forms[number + 1 :], rows)
+            self.handed = handed
+            return None
+        return error or NotAnOutput("texts")
+
+    def _forms(self, features: tuple[Feature, ...]) -> Iterator[Handed]:
+        tables = list(table_forms(self.estimator, features, named=self.named))
+        matrix = None if takes_categories(self.estimator) else matrix_form(features)
+        if matrix is None or takes_dicts(self.estimator):
+            yield from tables
+        elif is_fitted_on_names(self.estimator):
+            open_types = any(feature.is_open for feature in features)
+            if not open_types and self._is_same(matrix, tables[0], features):
+                yield matrix
+            yield from tables
+            if not open_types:
+                yield matrix  # an estimator whose methods take no frame
+        elif handed_frames(self.estimator) and not is_fitted_on_array(self.estimator):
+            yield from (*tables, matrix)
+        elif matrix.features != features and self._takes_text(tables[0], features):
+            yield from tables
         else:
-            self.layout = Layout.TABLE
-        return None
+            yield from (matrix, *tables)
+
+    def _takes_text(self, handed: Handed, features: tuple[Feature, ...]) -> bool:
+        """Whether a text is taken in some open column, and a matrix of numbers too narrow."""
+        row = made_rows(features, self.known)[0]
+        columns = [i for i, feature in enumerate(features) if feature.is_open][:SINGLE_PROBES]
+        changed = [
+            [("text" if i == column else v) for i, v in enumerate(row)] for column in columns
+        ]
+        return any(works(partial(self._call, handed, [text], self.main)) for text in changed)
+
+    def _is_same(self, matrix: Handed, table: Handed, features: tuple[Feature, ...]) -> bool:
+        """Whether a matrix gives what a frame gives, on rows whose values all differ."""
+        for rows in (made_rows(features, self.known), plain_rows(features, self.known)):
+            by_matrix = attempt(partial(self._answers, matrix, rows))
+            by_table = attempt(partial(self._answers, table, rows))
+            if not isinstance(by_matrix, BaseException) and not isinstance(by_table, BaseException):
+                return _all_same(by_matrix, by_table)
+        return False
+
+    def _answers(self, handed: Handed, rows: list[Row]) -> Mapping[str, Any]:
+        """Give the main output, and the others that tell models apart, where they can be had."""
+        found = {self.main: self._call(handed, rows, self.main)}
+        for name in _COMPARED:
+            if name in self.functions and name != self.main:
+                result = attempt(partial(self._call, handed, rows, name))
+                if not isinstance(result, BaseException):
+                    found[name] = result
+        return found
+
+    def _check_unambiguous(
+        self, found: Mapping[str, Any], others: Sequence[Handed], rows: list[Row]
+    ) -> None:
+        """Refuse an estimator of people's own that answers otherwise to a frame than to an array.
+
+        Raises:
+            BuildFailed: SIGNATURE_UNKNOWN.
+        """
+        first = self.estimator
+        known = is_fitted_on_names(first) or is_fitted_on_array(first) or handed_frames(first)
+        if known or takes_texts(first) or texts_follow(first):
+            return
+        for handed in others:
+            if handed.form not in (InputForm.OBJECTS, InputForm.FRAME):
+                continue
+            result = attempt(partial(self._answers, handed, rows))
+            if not isinstance(result, BaseException) and not _all_same(found, result):
+                raise BuildFailed(
+                    "SIGNATURE_UNKNOWN",
+                    "the model answers otherwise to a DataFrame than to an array, and does not "
+                    "say which of the two it was fitted on",
+                    "have its first step's fit set self.feature_names_in_ (fitted on a DataFrame) "
+                    "or self.n_features_in_ (on an array), as scikit-learn's own do",
+                )
 
     def _find_nullable(self, row: Row) -> None:
         def accepts(changed: Row) -> bool:
-            return works(lambda: self._call(self.layout, [changed], self.main))
+            return works(lambda: self._call(self.handed, [changed], self.main))
 
         found = probe_nullable(self.features, self.known, row, accepts)
+        if self.handed.layout is Layout.TABLE:
+            found = self._try_none(row, found)
         wanted = {feature.name: feature.nullable for feature in self.declared.inputs}
         for feature, nullable in zip(self.features, found, strict=True):
             if wanted.get(feature.name) and not nullable:
@@ -174,10 +252,29 @@ class _Inspection:
                     "but the model raises on a null there",
                     f"remove nullable from {feature.name!r}, or impute missing values in the model",
                 )
-        self.features = tuple(
+        self._set_features(
             replace(f, nullable=nullable and wanted.get(f.name) is not False)
             for f, nullable in zip(self.features, found, strict=True)
         )
+
+    def _set_features(self, features: Iterator[Feature]) -> None:
+        self.handed = replace(self.handed, features=tuple(features))
+
+    def _try_none(self, row: Row, found: list[bool]) -> list[bool]:
+        """Try None where NaN is refused, for texts and truth values (numbers have no None)."""
+        result = list(found)
+        for index, (feature, nullable) in enumerate(zip(self.features, found, strict=True)):
+            plain = feature.dtype in (DType.STRING, DType.BOOL) or feature.is_open
+            if nullable or feature.null_is_none or not plain:
+                continue
+            features = list(self.features)
+            features[index] = replace(feature, null_is_none=True)
+            handed = replace(self.handed, features=tuple(features))
+            changed = [None if i == index else value for i, value in enumerate(row)]
+            if works(partial(self._call, handed, [changed], self.main)):
+                self.handed = handed
+                result[index] = True
+        return result
 
     def _find_outputs(self, rows: list[Row]) -> tuple[OutputSpec, ...]:
         found = []
@@ -194,23 +291,5 @@ class _Inspection:
         return tuple(found)
 
 
-def _fitted_on_names(estimator: Any) -> bool:
-    return getattr(estimator, "feature_names_in_", None) is not None
-
-
-def _feature_names(estimator: Any, declared: Declared) -> tuple[list[str], bool]:
-    """Name the estimator's features, and say whether these are more than x0, x1, …."""
-    if takes_texts(estimator):
-        return [declared.inputs[0].name if len(declared.inputs) == 1 else "text"], True
-    if _fitted_on_names(estimator):
-        return [str(name) for name in estimator.feature_names_in_], True
-    count = getattr(estimator, "n_features_in_", None) or len(declared.inputs)
-    if not count:
-        raise BuildFailed(
-            "SIGNATURE_UNKNOWN",
-            "the model does not say how many features it takes",
-            "declare them in pushserve.toml: [signature] inputs = [{name = …, dtype = …}, …]",
-        )
-    if len(declared.inputs) == count:
-        return [feature.name for feature in declared.inputs], True
-    return [f"x{i}" for i in range(int(count))], False
+def _all_same(first: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return first.keys() == other.keys() and all(same(first[name], other[name]) for name in first)

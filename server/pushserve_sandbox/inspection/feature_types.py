@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pushserve_runtime.build_error import BuildFailed, listed
 from pushserve_runtime.job_spec import Declared
-from pushserve_runtime.signature import DType, Feature, OutputSpec
-from pushserve_sandbox.inspection.fitted_columns import Known, dtype_of
+from pushserve_runtime.signature import Accepts, DType, Feature, OutputSpec
+from pushserve_sandbox.inspection.column_knowledge import Known, dtype_of
 
 
 def decide_features(
     names: Sequence[str], known: Sequence[Known], declared: Declared, example_rows: Sequence[Any]
 ) -> tuple[Feature, ...]:
     """Give each feature its dtype: the declared one, else the encoders', else the examples'.
+
+    Where none of these tells, and code that is no library's sees the column, its type is open:
+    what is sent reaches the model as it is.
 
     Raises:
         BuildFailed: SIGNATURE_MISMATCH, the manifest names a feature that there is not, or
@@ -23,16 +27,22 @@ def decide_features(
     check_names([feature.name for feature in declared.inputs], names)
     wanted = {feature.name: feature.dtype for feature in declared.inputs}
     return tuple(
-        Feature(
-            name,
-            _checked_dtype(name, wanted.get(name), item)
-            or item.dtype
-            or _dtype_in(example_rows, index, name)
-            or DType.FLOAT64,
-            categories=item.categories,
-        )
+        _decided(name, item, wanted.get(name), _values_in(example_rows, index, name))
         for index, (name, item) in enumerate(zip(names, known, strict=True))
     )
+
+
+def _decided(name: str, known: Known, wanted: DType | None, shown: Sequence[Any]) -> Feature:
+    feature = Feature(name, null_is_none=known.none, as_dates=known.dates and known.sure)
+    if not known.used:
+        return replace(feature, dtype=wanted or DType.FLOAT64, accepts=Accepts.UNUSED)
+    declared = _checked_dtype(name, wanted, known)
+    dtype = declared or (known.dtype if known.sure else None) or _dtype_of_examples(shown, known)
+    categories = known.categories if known.sure else ()
+    if dtype is not None or not known.is_open:
+        return replace(feature, dtype=dtype or DType.FLOAT64, categories=categories)
+    guess = known.dtype or dtype_of(shown) or DType.FLOAT64
+    return replace(feature, dtype=guess, accepts=Accepts.ANYTHING)
 
 
 def check_names(declared: Sequence[str], names: Sequence[str]) -> None:
@@ -52,7 +62,7 @@ def check_names(declared: Sequence[str], names: Sequence[str]) -> None:
 
 
 def _checked_dtype(name: str, wanted: DType | None, known: Known) -> DType | None:
-    if wanted is None or known.dtype is None:
+    if wanted is None or known.dtype is None or not known.sure:
         return wanted
     if wanted.is_number != known.dtype.is_number:
         raise BuildFailed(
@@ -64,16 +74,23 @@ def _checked_dtype(name: str, wanted: DType | None, known: Known) -> DType | Non
     return wanted
 
 
-def _dtype_in(rows: Sequence[Any], index: int, name: str) -> DType | None:
-    """The dtype of one feature in the examples. Whole numbers may be floats: say float64."""
+def _values_in(rows: Sequence[Any], index: int, name: str) -> list[Any]:
+    """One feature's values in the examples, without nulls."""
     values = []
     for row in rows:
         if isinstance(row, Mapping):
             values.append(row.get(name))
         elif isinstance(row, list) and index < len(row):
             values.append(row[index])
-    dtype = dtype_of([value for value in values if value is not None])
-    return DType.FLOAT64 if dtype is DType.INT64 else dtype
+    return [value for value in values if value is not None]
+
+
+def _dtype_of_examples(values: Sequence[Any], known: Known) -> DType | None:
+    """The dtype that examples tell. Whole numbers tell none: others may be floats."""
+    dtype = dtype_of(values)
+    if dtype is DType.INT64:
+        return None if known.is_open else DType.FLOAT64
+    return dtype
 
 
 def declared_outputs(declared: Declared, outputs: Sequence[OutputSpec]) -> tuple[str, ...]:

@@ -2,177 +2,158 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-import numpy as np
-from sklearn.compose import ColumnTransformer
-from sklearn.pipeline import FeatureUnion, Pipeline
-
-from pushserve_runtime.signature import DType
-from pushserve_sandbox.compat import tags_of
 from pushserve_sandbox.inspection.booster_columns import remembered_columns
+from pushserve_sandbox.inspection.column_knowledge import Known, both, is_bare, own_columns, then
+from pushserve_sandbox.inspection.estimator_structure import (
+    branches_of,
+    first_estimators,
+    inner_estimators,
+    is_identity,
+    is_library,
+    members_of,
+    steps_of,
+)
+from pushserve_sandbox.inspection.passed_columns import Columns, passed_columns
 
-CATEGORIES_LIMIT: Final = 1_000
+_UNSEEN: Final = Known(used=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What is known about one column.
+def know_columns(
+    estimator: Any, count: int, names: Sequence[str] = (), *, numbers: bool = False
+) -> list[Known]:
+    """Say what is known of each of `count` columns, in order, called `names` where they have any.
 
-    `examples` are values that it was fitted on. `categories` are the only ones allowed.
-    `branch` is the same for columns that take the same way through the estimator.
+    `numbers` tells that what nothing is known of is a number (whoever asks has a graph, or needs
+    no more than values to try).
     """
-
-    dtype: DType | None = None
-    examples: tuple[str | int | float | bool, ...] = ()
-    categories: tuple[str | int | float, ...] = ()
-    branch: str = ""
-
-
-def know_columns(estimator: Any, count: int) -> list[Known]:
-    """Say what is known of each of `count` columns, in order."""
-    known = [Known()] * count
-    for index, item in _visit(estimator, list(range(count)), "").items():
-        known[index] = item
-    return known
-
-
-def first_step(estimator: Any) -> Any:
-    """Find the estimator that sees the input first, through pipelines and searches."""
-    for _ in range(20):
-        if isinstance(estimator, Pipeline):
-            steps = [s for _, s in estimator.steps if s is not None and s != "passthrough"]
-            if not steps:
-                return estimator
-            estimator = steps[0]
-        elif isinstance(estimator, FeatureUnion) and estimator.transformer_list:
-            estimator = estimator.transformer_list[0][1]
-        else:
-            inner = getattr(estimator, "best_estimator_", None)
-            if inner is None:
-                return estimator
-            estimator = inner
-    return estimator
-
-
-def takes_texts(estimator: Any) -> bool:
-    """Whether it takes a sequence of texts instead of rows (a vectorizer comes first)."""
-    return tags_of(first_step(estimator)).takes_texts
+    found = _Visit(names).look(estimator, list(range(count)), "")
+    return [found.get(i, Known(numbers=numbers)) for i in range(count)]
 
 
 def takes_categories(estimator: Any) -> list[bool]:
     """Say of each column whether it has to have pandas' type for categories; [] if none has."""
-    found = [bool(items) for _, items in remembered_columns(first_step(estimator))]
-    return found if any(found) else []
-
-
-def _visit(estimator: Any, columns: list[int], branch: str) -> dict[int, Known]:
-    """Follow `columns` (indices of the input) into an estimator that takes just these."""
-    if isinstance(estimator, Pipeline):
-        return _visit_steps([step for _, step in estimator.steps], columns, branch)
-    if isinstance(estimator, ColumnTransformer):
-        return _visit_branches(estimator, columns, branch)
-    inner = getattr(estimator, "best_estimator_", None) or getattr(
-        estimator,
-        "_preprocessor",
-        None,  # HistGradientBoosting's own encoder
-    )
-    if inner is not None:
-        return _visit(inner, columns, branch)
-    return dict(zip(columns, _own(estimator, branch), strict=False))
-
-
-def _visit_steps(steps: list[Any], columns: list[int], branch: str) -> dict[int, Known]:
-    found = {column: Known(branch=branch) for column in columns}
-    for step in steps:
-        if step is None or isinstance(step, str):
-            continue
-        for column, item in _visit(step, columns, branch).items():
-            found[column] = _merged(found[column], item)
-        if not _keeps_columns(step, len(columns)):
-            break
-    return found
-
-
-def _visit_branches(transformer: Any, columns: list[int], branch: str) -> dict[int, Known]:
-    found = {}
-    indices: Mapping[str, Sequence[int]] = getattr(transformer, "_transformer_to_input_indices", {})
-    for name, inner in transformer.named_transformers_.items():
-        own = [columns[i] for i in indices.get(name, ()) if i < len(columns)]
-        here = f"{branch}/{name}"
-        if inner is None or isinstance(inner, str):
-            found.update({column: Known(branch=here) for column in own})
-        else:
-            found.update({column: Known(branch=here) for column in own})
-            found.update(_visit(inner, own, here))
-    return found
-
-
-def _merged(first: Known, then: Known) -> Known:
-    return Known(
-        first.dtype or then.dtype,
-        first.examples or then.examples,
-        first.categories or then.categories,
-        then.branch if len(then.branch) > len(first.branch) else first.branch,
-    )
-
-
-def _keeps_columns(step: Any, count: int) -> bool:
-    """Whether a step gives one column for each that it takes, in order."""
-    if getattr(step, "indicator_", None) is not None:
-        return False
-    statistics = getattr(step, "statistics_", None)  # an imputer drops columns without any value
-    if statistics is not None:
-        empty = [item for item in np.ravel(statistics).tolist() if item != item]  # noqa: PLR0124
-        return not empty
-    scales = hasattr(step, "scale_") or type(step).__name__ == "FunctionTransformer"
-    return scales and getattr(step, "n_features_in_", count) == count
-
-
-def _own(estimator: Any, branch: str) -> list[Known]:
-    """What the estimator itself knows of each of its columns."""
-    categories = getattr(estimator, "categories_", None)
-    if isinstance(categories, list):
-        strict = getattr(estimator, "handle_unknown", "ignore") == "error"
-        return [_of_categories(values, strict, branch) for values in categories]
-    statistics = getattr(estimator, "statistics_", None)
-    if isinstance(statistics, np.ndarray) and statistics.dtype.kind in "OU":
-        return [_of_values([value], branch) for value in statistics.tolist()]
-    means = getattr(estimator, "mean_", statistics)
-    if isinstance(means, np.ndarray) and means.ndim == 1 and means.dtype.kind == "f":
-        return [_of_values([value], branch, sure=False) for value in means.tolist()]
-    remembered = remembered_columns(estimator)
-    if remembered:
-        return [Known(dtype, items[:3], items, branch) for dtype, items in remembered]
-    if takes_texts(estimator):
-        words = sorted(getattr(estimator, "vocabulary_", None) or ["text"])
-        return [Known(DType.STRING, tuple(str(word) for word in words[:3]), branch=branch)]
+    for first in first_estimators(estimator):
+        found = [bool(items) for _, items in remembered_columns(first)]
+        if any(found):
+            return found
     return []
 
 
-def _of_categories(values: Any, strict: bool, branch: str) -> Known:
-    items = [item for item in np.asarray(values).tolist() if item is not None and item == item]  # noqa: PLR0124
-    known = _of_values(items, branch)
-    allowed = tuple(items) if strict and len(items) <= CATEGORIES_LIMIT else ()
-    return Known(known.dtype, known.examples, allowed, branch)
+class _Visit:
+    """A walk through an estimator that follows its columns; `names` are the input's."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._numbers = {name: i for i, name in enumerate(names)}
+
+    def look(self, estimator: Any, columns: Columns, branch: str) -> dict[int, Known]:
+        """Say what an estimator knows that takes just these columns."""
+        if is_identity(estimator) or isinstance(estimator, str):
+            return {}
+        found = self._parts(estimator, columns, branch)
+        if is_library(estimator):
+            return found
+        nothing = Known(branch=branch, sure=False)
+        return {
+            column: replace(found.get(column, nothing), sure=False, used=True)
+            for column in columns
+            if column is not None
+        }
+
+    def _parts(self, estimator: Any, columns: Columns, branch: str) -> dict[int, Known]:
+        steps = steps_of(estimator)
+        if steps is not None:
+            return self._steps(steps, columns, branch)
+        if branches_of(estimator) is not None:
+            return self._branches(estimator, columns, branch)
+        members = members_of(estimator)
+        if members is not None:
+            return self._beside([(item, columns) for item in members], branch)
+        own = dict(zip(columns, own_columns(estimator, branch), strict=False))
+        inner = [
+            (item, taken)
+            for i, item in enumerate(inner_estimators(estimator))
+            if (taken := self._columns_of(item, estimator, i, columns)) is not None
+        ]
+        found = self._beside(inner, branch)
+        for column in columns:
+            if column is not None and (column not in found or is_bare(found[column])):
+                found[column] = own.get(column, _seen_by(estimator, branch))
+        return found
+
+    def _columns_of(self, item: Any, outer: Any, number: int, columns: Columns) -> Columns | None:
+        """Which columns of a meta-estimator's the `number`-th estimator in it takes."""
+        drawn = getattr(outer, "estimators_features_", None)  # bagging's
+        if drawn is not None and number < len(drawn):
+            return [columns[i] for i in drawn[number]]
+        width = getattr(item, "n_features_in_", None)
+        return columns if width in (None, len(columns)) else self._named(item)
+
+    def _named(self, item: Any) -> Columns | None:
+        """Find an estimator's columns by name among the input's."""
+        names = getattr(item, "feature_names_in_", None)
+        if names is None:
+            return None
+        return [self._numbers.get(str(name)) for name in names]
+
+    def _beside(self, items: Sequence[tuple[Any, Columns]], branch: str) -> dict[int, Known]:
+        """Put together what estimators know that see the same rows."""
+        found: dict[int, Known] = {}
+        for item, columns in items:
+            _merge(found, self.look(item, columns, branch), both)
+        return found
+
+    def _steps(self, steps: list[Any], columns: Columns, branch: str) -> dict[int, Known]:
+        found: dict[int, Known] = {}
+        sure = True
+        for number, step in enumerate(steps):
+            here = self.look(step, columns, branch)
+            if not sure:
+                here = {c: replace(item, sure=False, used=True) for c, item in here.items()}
+            _merge(found, here, then)
+            if number + 1 < len(steps):
+                sure = sure and (is_identity(step) or is_library(step))
+                after = passed_columns(step, columns)
+                if after is None and not is_library(step):
+                    after = self._after_own(steps[number + 1], columns)
+                if after is None:
+                    break
+                columns = after
+        return found
+
+    def _after_own(self, step: Any, columns: Columns) -> Columns | None:
+        """Guess what the step behind people's own code sees, for values to try."""
+        first = next(first_estimators(step))
+        named = self._named(first)
+        if named is not None and any(column is not None for column in named):
+            return named
+        return columns if getattr(first, "n_features_in_", None) == len(columns) else None
+
+    def _branches(self, estimator: Any, columns: Columns, branch: str) -> dict[int, Known]:
+        found = {column: _UNSEEN for column in columns if column is not None}
+        for name, inner, indices in branches_of(estimator) or ():
+            if isinstance(inner, str) and not is_identity(inner):
+                continue  # dropped
+            own = [columns[i] for i in indices if i < len(columns)]
+            here = f"{branch}/{name}"
+            seen = {column: Known(branch=here) for column in own if column is not None}
+            _merge(seen, self.look(inner, own, here), then)
+            _merge(found, seen, both)
+        return found
 
 
-def _of_values(items: list[Any], branch: str, *, sure: bool = True) -> Known:
-    items = [item for item in items if item == item and item is not None]  # noqa: PLR0124
-    return Known(dtype_of(items) if sure else None, tuple(items[:3]), (), branch)
+def _seen_by(estimator: Any, branch: str) -> Known:
+    """Say what is known of a column that an estimator takes and keeps nothing of."""
+    if is_library(estimator) and type(estimator).__name__.startswith("Dummy"):
+        return _UNSEEN
+    return Known(branch=branch, numbers=is_library(estimator))
 
 
-def dtype_of(items: Sequence[Any]) -> DType | None:
-    """The type that holds all of these plain values; None where they say nothing or differ."""
-    kinds = {type(item) for item in items}
-    if not kinds:
-        return None
-    if kinds <= {bool}:
-        return DType.BOOL
-    if kinds <= {int}:
-        return DType.INT64
-    if kinds <= {int, float}:
-        return DType.FLOAT64
-    return DType.STRING if kinds <= {str} else None
+def _merge(
+    found: dict[int, Known], more: dict[int, Known], join: Callable[[Known, Known], Known]
+) -> None:
+    for column, item in more.items():
+        found[column] = join(found[column], item) if column in found else item

@@ -22,8 +22,8 @@ from pushserve_runtime.onnx_predictor import (
 from pushserve_runtime.onnx_session import open_session
 from pushserve_runtime.signature import DType, Feature, Layout, OutputSpec, Signature
 from pushserve_sandbox.admission.graph_safety import Checked, check_graph
+from pushserve_sandbox.inspection.column_knowledge import Known
 from pushserve_sandbox.inspection.feature_types import check_names, declared_outputs
-from pushserve_sandbox.inspection.fitted_columns import Known
 from pushserve_sandbox.inspection.probing import Row, attempt, made_rows, probe_nullable
 from pushserve_sandbox.prediction.model_outputs import default_outputs
 from pushserve_sandbox.prediction.row_arrays import RowInvalid, arrays_of, row_values
@@ -48,7 +48,7 @@ def load_graph(spec: JobSpec, example_rows: Sequence[Any]) -> tuple[OnnxPredicto
         layout,
         features,
         outputs,
-        declared_outputs(spec.declared, outputs) or default_outputs([o.name for o in outputs]),
+        declared_outputs(spec.declared, outputs) or default_outputs(outputs),
         named,
     )
     return OnnxPredictor(session, signature, inputs, checked.bounds), checked

@@ -2,46 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice, product
 from typing import Any, Final
 
 import numpy as np
 
-from pushserve_runtime.signature import DType, Feature
-from pushserve_sandbox.inspection.fitted_columns import Known
+from pushserve_runtime.signature import Accepts, DType, Feature
+from pushserve_sandbox.inspection.column_knowledge import Known
 from pushserve_sandbox.prediction.model_outputs import quiet
 
 SINGLE_PROBES: Final = 64
 ROWS: Final = 3
+_MOST_KINDS: Final = 120
+"""Ways to fill open columns that are tried."""
 
 Row = list[Any]
 
+_TEXTS: Final = ("text", "other", "A, b. c-1")
+_DATES: Final = ("2024-01-31", "2023-12-01", "2024-02-29")
+_OPEN_KINDS: Final = ("whole", "float", "text", "date", "datetime")
+
 
 def made_rows(features: Sequence[Feature], known: Sequence[Known]) -> list[Row]:
-    """Make rows from what the estimator knows: its categories and means, else small numbers."""
-    return [[_value(f, k, i) for f, k in zip(features, known, strict=True)] for i in range(ROWS)]
+    """Make rows from what the estimator knows: its categories and means, else small numbers.
 
-
-def plain_rows(features: Sequence[Feature], known: Sequence[Known]) -> list[Row]:
-    """Make rows of zeros, with categories only where no other value is allowed."""
+    Values differ from column to column and from row to row, as far as these can.
+    """
+    pairs = list(zip(features, known, strict=True))
     return [
-        [_value(f, Known() if f.dtype.is_number and not k.categories else k, 0) for f, k in pairs]
-        for pairs in [list(zip(features, known, strict=True))]
+        [_value(f, k, row, column) for column, (f, k) in enumerate(pairs)] for row in range(ROWS)
     ]
 
 
-def _value(feature: Feature, known: Known, index: int) -> Any:
+def plain_rows(features: Sequence[Feature], known: Sequence[Known]) -> list[Row]:
+    """Make a row of zeros, with categories only where no other value is allowed."""
+    return [
+        [
+            0 if f.dtype.is_number and not k.categories else _value(f, k, 0, column)
+            for column, (f, k) in enumerate(zip(features, known, strict=True))
+        ]
+    ]
+
+
+def _value(feature: Feature, known: Known, row: int, column: int) -> Any:
     if feature.categories:
-        return feature.categories[index % len(feature.categories)]
-    if known.examples and known.dtype is not None:
-        return known.examples[index % len(known.examples)]
+        return feature.categories[(row + column) % len(feature.categories)]
+    if known.examples and (known.dtype is not None or feature.is_open):
+        return known.examples[row % len(known.examples)]
+    if feature.as_dates:
+        return _DATES[row % len(_DATES)]
     if feature.dtype is DType.STRING:
-        return "text"
+        return _TEXTS[0]
     if feature.dtype is DType.BOOL:
-        return index % 2 == 1
-    base = known.examples[0] if known.examples else 0.0
-    value = float(base) + (0.0, 1.0, 0.5)[index % 3]
+        return (row + column) % 2 == 1
+    step = 1 + (3 * row + 2 * column) % 7
+    if known.examples:
+        base = float(known.examples[0])
+        value = base + step * max(abs(base), 1.0) / 8
+    else:
+        value = float(step) if feature.is_open else step - 0.5
     return int(value) if feature.dtype in (DType.INT64, DType.INT32) else value
+
+
+def open_rows(
+    features: Sequence[Feature], known: Sequence[Known]
+) -> Iterator[tuple[tuple[Feature, ...], list[Row]]]:
+    """Fill the columns whose type is open with numbers, texts and dates; give features and rows.
+
+    Each of them is the same for all first, then all combinations, up to a number of tries.
+    """
+    open_columns = [i for i, feature in enumerate(features) if feature.is_open]
+    if not open_columns:
+        return
+    base = made_rows(features, known)
+    same = [(kind,) * len(open_columns) for kind in _OPEN_KINDS]
+    mixed = product(_OPEN_KINDS, repeat=len(open_columns))
+    tried = [*same, *(kinds for kinds in islice(mixed, _MOST_KINDS) if len(set(kinds)) > 1)]
+    for kinds in tried:
+        chosen = dict(zip(open_columns, kinds, strict=True))
+        rows = [
+            [_of_kind(chosen[i], r, i) if i in chosen else value for i, value in enumerate(row)]
+            for r, row in enumerate(base)
+        ]
+        yield tuple(_as_kind(f, chosen.get(i)) for i, f in enumerate(features)), rows
+
+
+def _of_kind(kind: str, row: int, column: int) -> Any:
+    if kind in ("whole", "float"):
+        step = 1 + (3 * row + 2 * column) % 7
+        return step if kind == "whole" else step - 0.25
+    items = _TEXTS if kind == "text" else _DATES
+    return items[row % len(items)]
+
+
+def _as_kind(feature: Feature, kind: str | None) -> Feature:
+    if kind == "datetime":  # nothing but datetimes is taken there: they are sent as texts
+        return replace(feature, dtype=DType.STRING, accepts=Accepts.DTYPE, as_dates=True)
+    return replace(feature, dtype=DType.STRING) if kind in ("text", "date") else feature
 
 
 def probe_nullable(

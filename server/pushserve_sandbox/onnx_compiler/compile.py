@@ -46,6 +46,10 @@ def compile_estimator(
     """
     if predictor.signature.layout is Layout.RECORDS:
         return Refused("it takes rows of any form")
+    inputs = predictor.signature.inputs
+    opened = [feature.name for feature in inputs if feature.is_open or feature.as_dates]
+    if opened:
+        return Refused(f"code of its own sees {listed(opened)} first, whose type is not known")
     try:
         with quiet():
             answers = ask(predictor, trial_rows(estimator, predictor.signature, examples))

@@ -1,4 +1,4 @@
-"""Model inputs: from a request's arrays to what an estimator takes, by layout."""
+"""Model inputs: from a request's arrays to what an estimator takes, by layout and form."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pushserve_runtime.frames import Array
+from pushserve_runtime.open_columns import number_matrix
 from pushserve_runtime.signature import DType, Feature
 from pushserve_sandbox.compat import text_dtype
 
@@ -23,12 +24,54 @@ def matrix_input(arrays: Sequence[Array]) -> NDArray[Any]:
 
 def text_input(arrays: Sequence[Array]) -> NDArray[Any]:
     """Give the one column of texts that a vectorizer takes, [rows]."""
-    return _objects(arrays[0])
+    return _objects(arrays[0], np.nan)
 
 
-def object_matrix_input(arrays: Sequence[Array]) -> NDArray[Any]:
-    """Give a [rows, features] array of objects, for an estimator that knows no names."""
-    return np.column_stack([_objects(array) for array in arrays])
+def object_matrix_input(features: Sequence[Feature]) -> InputFunction:
+    """Make the function that gives an array of shape [rows, features].
+
+    It holds objects where some are no numbers, as NumPy would have it.
+    """
+    nulls = [_null(feature) for feature in features]
+    has_none = any(feature.null_is_none for feature in features)
+
+    def build(arrays: Sequence[Array]) -> NDArray[Any]:
+        if not has_none and all(array.dtype.is_number for array in arrays):
+            return number_matrix(arrays).values
+        return np.column_stack(
+            [_objects(array, null) for array, null in zip(arrays, nulls, strict=True)]
+        )
+
+    return build
+
+
+def dicts_input(features: Sequence[Feature]) -> InputFunction:
+    """Make the function that gives a list with a dict for each row, without what is null."""
+    names = [feature.name for feature in features]
+
+    def build(arrays: Sequence[Array]) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = [{} for _ in arrays[0].values]
+        for name, array in zip(names, arrays, strict=True):
+            nulls = None if array.nulls is None else array.nulls.tolist()
+            for number, value in enumerate(array.values.tolist()):
+                if nulls is None or not nulls[number]:
+                    rows[number][name] = value
+        return rows
+
+    return build
+
+
+def series_input(features: Sequence[Feature]) -> InputFunction:
+    """Make the function that gives the only feature as a pandas Series."""
+    column = _column_functions(features, ())[0]
+    name = features[0].name
+
+    def build(arrays: Sequence[Array]) -> Any:
+        import pandas as pd  # noqa: PLC0415 (most models are asked by matrix)
+
+        return pd.Series(column(arrays[0]), name=name)
+
+    return build
 
 
 def frame_input(features: Sequence[Feature], categorical: Sequence[bool] = ()) -> InputFunction:
@@ -39,39 +82,67 @@ def frame_input(features: Sequence[Feature], categorical: Sequence[bool] = ()) -
     import pandas as pd  # noqa: PLC0415 (most models are asked by matrix)
 
     names = [feature.name for feature in features]
-    text = text_dtype()
-    kinds = [
-        pd.CategoricalDtype(list(feature.categories)) if chosen else None
-        for feature, chosen in zip_longest(features, categorical)
-    ]
+    columns = _column_functions(features, categorical)
 
     def build(arrays: Sequence[Array]) -> Any:
-        columns = [
-            pd.Series(_objects(array), dtype=kind or text)
-            if kind or array.dtype is DType.STRING
-            else _numbers(array)
-            for array, kind in zip(arrays, kinds, strict=True)
-        ]
-        return pd.DataFrame(dict(zip(names, columns, strict=True)), copy=False)
+        made = [column(array) for column, array in zip(columns, arrays, strict=True)]
+        return pd.DataFrame(dict(zip(names, made, strict=True)), copy=False)
 
     return build
 
 
-def _objects(array: Array) -> NDArray[Any]:
-    """Values as objects, with NaN where one is null: imputers look for that."""
-    if array.dtype is not DType.STRING:
-        return _numbers(array).astype(object)
+def _column_functions(
+    features: Sequence[Feature], categorical: Sequence[bool]
+) -> list[Callable[[Array], Any]]:
+    """Give for each feature what turns its array into a column of a frame."""
+    import pandas as pd  # noqa: PLC0415
+
+    text = text_dtype()
+
+    def as_categories(feature: Feature) -> Callable[[Array], Any]:
+        kind = pd.CategoricalDtype(list(feature.categories))
+        return lambda array: pd.Series(_objects(array, np.nan), dtype=kind)
+
+    def as_objects(array: Array) -> Any:
+        return pd.Series(_objects(array, None), dtype=object)
+
+    def as_dates(array: Array) -> Any:
+        return pd.to_datetime(pd.Series(_objects(array, None), dtype=object))
+
+    def as_sent(array: Array) -> Any:
+        if array.dtype is DType.STRING:
+            return pd.Series(_objects(array, np.nan), dtype=text)
+        if array.dtype is DType.JSON or (array.dtype is DType.BOOL and array.nulls is not None):
+            return pd.Series(_objects(array, None), dtype=object)
+        return _numbers(array)
+
+    def of(feature: Feature, chosen: bool | None) -> Callable[[Array], Any]:
+        if chosen:
+            return as_categories(feature)
+        if feature.as_dates:
+            return as_dates
+        return as_objects if feature.null_is_none else as_sent
+
+    return [of(f, chosen) for f, chosen in zip_longest(features, categorical)]
+
+
+def _null(feature: Feature) -> float | None:
+    return None if feature.null_is_none else np.nan
+
+
+def _objects(array: Array, null: float | None) -> NDArray[Any]:
+    """Values as objects, with `null` where one is null: imputers look for NaN mostly."""
     if array.nulls is None:
-        return array.values
-    values: NDArray[Any] = array.values.copy()
-    values[array.nulls] = np.nan
+        return array.values if array.values.dtype == object else array.values.astype(object)
+    values: NDArray[Any] = array.values.astype(object)
+    values[array.nulls] = null
     return values
 
 
 def _numbers(array: Array) -> NDArray[Any]:
-    """Values as they are; float64 with NaN where one is null."""
+    """Values as they are, to be written into; float64 with NaN where one is null."""
     if array.nulls is None:
-        return array.values
+        return array.values if array.values.flags.writeable else array.values.copy()
     values: NDArray[Any] = array.values.astype("<f8")
     values[array.nulls] = np.nan
     return values

@@ -7,7 +7,7 @@ trees, one pass for label and probabilities) puts another function in its place.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -45,11 +45,13 @@ def output_functions(estimator: Any) -> dict[str, OutputFunction]:
     return functions
 
 
-def default_outputs(names: list[str]) -> tuple[str, ...]:
-    """Choose what is given when nobody asks: the main output, and probabilities with labels."""
-    if names[0] == "label" and "probabilities" in names:
+def default_outputs(outputs: Sequence[OutputSpec]) -> tuple[str, ...]:
+    """Choose what is given when nobody asks: the main output, and probabilities with one label."""
+    main = outputs[0]
+    names = [spec.name for spec in outputs]
+    if main.name == "label" and not main.columns and "probabilities" in names:
         return ("label", "probabilities")
-    return (names[0],)
+    return (main.name,)
 
 
 def _gives_labels(estimator: Any) -> bool:
@@ -77,6 +79,9 @@ def _column_names(name: str, estimator: Any) -> Iterator[str]:
             is_pairs = name == "decision_function" and pairs
             if isinstance(classes, np.ndarray) and classes.ndim == 1 and not is_pairs:
                 yield from (str(item) for item in classes.tolist()[:CLASSES_LIMIT])
+            elif isinstance(classes, list) and name != "decision_function":  # several targets
+                for number, own in enumerate(classes):
+                    yield from (f"y{number}={item}" for item in np.asarray(own).tolist())
         elif name == "transform":
             yield from (str(item) for item in estimator.get_feature_names_out()[:CLASSES_LIMIT])
     except (AttributeError, ValueError, TypeError, NotImplementedError):

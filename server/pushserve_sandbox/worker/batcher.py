@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, Final
 
@@ -39,7 +39,7 @@ class Batcher:
         )
         self._row_cap = row_cap
         self._outputs = predictor.signature.outputs
-        self._queued: dict[int, list[QueuedRequest]] = {}
+        self._queued: dict[tuple[int, Hashable], list[QueuedRequest]] = {}
         self._cancelled: set[tuple[Connection, int]] = set()
         self._plans: dict[int, tuple[OutputSpec, ...]] = {}
         self._seen: set[type[BaseException]] = set()
@@ -58,9 +58,10 @@ class Batcher:
         mask, rows, payload = self._intake.read(body)
         if not rows or not 0 < mask < 1 << len(self._outputs):
             raise FrameError("no rows, or outputs that there are not")
-        queue = self._queued.get(mask)
+        key = mask, self._intake.kind(payload)
+        queue = self._queued.get(key)
         if queue is None:
-            queue = self._queued[mask] = []
+            queue = self._queued[key] = []
         queue.append((connection, request, rows, payload))
 
     def cancel(self, connection: Connection, request: int) -> None:
@@ -72,28 +73,28 @@ class Batcher:
         answered = self._drop_cancelled() if self._cancelled else set()
         if not self._queued:
             return answered
-        mask = next(iter(self._queued))
-        queue = [item for item in self._queued.pop(mask) if not item[0].closed]
+        key = next(iter(self._queued))
+        queue = [item for item in self._queued.pop(key) if not item[0].closed]
         batch = next(cut(queue, self._row_cap), ())
         if len(batch) < len(queue):
-            self._queued[mask] = queue[len(batch) :]  # behind those who wait for other outputs
+            self._queued[key] = queue[len(batch) :]  # behind those who wait for other outputs
         if batch:
-            self._run(batch, self._plan(mask))
+            self._run(batch, self._plan(key[0]))
         return answered.union(item[0] for item in batch)
 
     def _drop_cancelled(self) -> set[Connection]:
         cancelled, self._cancelled = self._cancelled, set()
         told = set()
-        for mask, queue in list(self._queued.items()):
+        for key, queue in list(self._queued.items()):
             for connection, request, _, _ in queue:
                 if (connection, request) in cancelled:
                     connection.queue(b"".join(encode_frame(request, Kind.DROPPED)))
                     told.add(connection)
             left = [item for item in queue if item[:2] not in cancelled]
             if left:
-                self._queued[mask] = left
+                self._queued[key] = left
             else:
-                del self._queued[mask]
+                del self._queued[key]
         return told
 
     def _plan(self, mask: int) -> tuple[OutputSpec, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -33,10 +33,16 @@ class Intake(Protocol):
         """Make one batch of several requests' payloads."""
         ...
 
+    def kind(self, payload: Any) -> Hashable:
+        """Say what two requests must have alike to be joined: their columns' own types."""
+        ...
+
 
 def intake_for(signature: Signature) -> Intake:
     """Choose the intake of a signature's layout."""
     if signature.layout is Layout.MATRIX:
+        if any(feature.is_open for feature in signature.inputs):
+            return NumbersIntake(len(signature.inputs))
         return MatrixIntake(len(signature.inputs))
     if signature.layout is Layout.TABLE:
         return TableIntake(signature.inputs)
@@ -68,12 +74,45 @@ class MatrixIntake:
         data = bytearray().join(payloads)
         return [Array(DType.FLOAT64, np.frombuffer(data, "<f8").reshape(-1, self._columns))]
 
+    def kind(self, payload: memoryview) -> Hashable:  # noqa: ARG002 (all are alike)
+        """All requests can be joined."""
+        return None
+
+
+class NumbersIntake:
+    """One matrix of numbers of any type, of `columns` columns; a payload is that array."""
+
+    def __init__(self, columns: int) -> None:
+        self._columns = columns
+
+    def read(self, body: memoryview) -> tuple[int, int, Array]:
+        """Decode the matrix."""
+        mask, rows, arrays = decode_arrays(body)
+        shapes = [array.values.shape[1:] for array in arrays if array.dtype.is_number]
+        if shapes != [(self._columns,)] or arrays[0].nulls is not None:
+            raise FrameError(f"not a matrix of {self._columns} columns of numbers")
+        return mask, rows, arrays[0]
+
+    def join(self, payloads: Sequence[Array]) -> list[Array]:
+        """Copy the numbers once, into aligned and writable memory."""
+        return [Array(payloads[0].dtype, np.concatenate([item.values for item in payloads]))]
+
+    def kind(self, payload: Array) -> Hashable:
+        """Whole numbers stay such beside another caller's fractions."""
+        return payload.dtype
+
 
 class TableIntake:
     """One array for each feature; a payload is their list."""
 
     def __init__(self, features: Sequence[Feature]) -> None:
         self._features = tuple(features)
+        # Where a null in one row changes the type of all, as pandas has it, or the type is open.
+        self._telling = [
+            i
+            for i, f in enumerate(features)
+            if f.is_open or f.dtype in (DType.INT64, DType.INT32, DType.BOOL)
+        ]
 
     def read(self, body: memoryview) -> tuple[int, int, list[Array]]:
         """Decode the columns and check them against the features."""
@@ -81,8 +120,9 @@ class TableIntake:
         if len(arrays) != len(self._features):
             raise FrameError(f"{len(arrays)} columns, not {len(self._features)}")
         for array, feature in zip(arrays, self._features, strict=True):
-            fits = array.dtype.is_number == feature.dtype.is_number
-            if not fits or array.values.ndim != 1 or array.dtype is DType.JSON:
+            same = array.dtype.is_number == feature.dtype.is_number
+            fits = feature.is_open or (same and array.dtype is not DType.JSON)
+            if not fits or array.values.ndim != 1:
                 raise FrameError(f"a column is not {feature.dtype}")
         return mask, rows, arrays
 
@@ -92,6 +132,12 @@ class TableIntake:
             _joined(feature, [arrays[i] for arrays in payloads])
             for i, feature in enumerate(self._features)
         ]
+
+    def kind(self, payload: Sequence[Array]) -> Hashable:
+        """Give the types of open columns, and which columns of whole numbers have nulls."""
+        if not self._telling:
+            return None
+        return tuple((payload[i].dtype, payload[i].nulls is None) for i in self._telling)
 
 
 class RecordsIntake:
@@ -110,12 +156,17 @@ class RecordsIntake:
             return [payloads[0]]
         return [Array(DType.JSON, np.concatenate([array.values for array in payloads]))]
 
+    def kind(self, payload: Array) -> Hashable:  # noqa: ARG002 (all are alike)
+        """All requests can be joined."""
+        return None
+
 
 def _joined(feature: Feature, arrays: Sequence[Array]) -> Array:
     values = arrays[0].values if len(arrays) == 1 else np.concatenate([a.values for a in arrays])
-    if feature.dtype in NUMPY:
-        values = values.astype(NUMPY[feature.dtype], copy=False)
+    dtype = arrays[0].dtype if feature.is_open else feature.dtype
+    if dtype in NUMPY:
+        values = values.astype(NUMPY[dtype], copy=False)
     if all(array.nulls is None for array in arrays):
-        return Array(feature.dtype, values)
+        return Array(dtype, values)
     nulls = [np.zeros(len(a.values), bool) if a.nulls is None else a.nulls for a in arrays]
-    return Array(feature.dtype, values, np.concatenate(nulls))
+    return Array(dtype, values, np.concatenate(nulls))

@@ -8,7 +8,7 @@ from typing import Any
 
 from pushserve_runtime.frames import Array
 from pushserve_runtime.signature import Layout, Signature
-from pushserve_sandbox.inspection.fitted_columns import Known
+from pushserve_sandbox.inspection.column_knowledge import Known
 from pushserve_sandbox.inspection.probing import attempt, made_rows
 from pushserve_sandbox.prediction.predictor import Predictor
 from pushserve_sandbox.prediction.row_arrays import RowInvalid, arrays_of, records_array, row_values

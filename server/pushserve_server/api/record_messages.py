@@ -8,7 +8,7 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pushserve.v1 import model_service_pb2 as pb
-from pushserve_runtime.signature import DType, Signature
+from pushserve_runtime.signature import Accepts, DType, Signature
 from pushserve_server.domain import records
 from pushserve_server.domain.records import EngineName
 from pushserve_server.domain.states import DeploymentState
@@ -21,6 +21,9 @@ DTYPE_TO_PROTO: Final = {
     DType.BOOL: pb.DATA_TYPE_BOOL,
     DType.STRING: pb.DATA_TYPE_STRING,
     DType.JSON: pb.DATA_TYPE_JSON,
+}
+ACCEPTS_TO_PROTO: Final = {
+    accepts: pb.Accepts.Value(f"ACCEPTS_{accepts.name}") for accepts in Accepts
 }
 ENGINE_TO_PROTO: Final = {
     EngineName.ONNX: pb.ENGINE_ONNX,
@@ -47,6 +50,7 @@ def signature_to_proto(signature: Signature) -> pb.Signature:
             dtype=DTYPE_TO_PROTO[f.dtype],
             nullable=f.nullable,
             categories=[str(c) for c in f.categories],
+            accepts=ACCEPTS_TO_PROTO[f.accepts],
         )
         for f in signature.inputs
     ]

@@ -9,8 +9,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pushserve_runtime.frames import Array
-from pushserve_runtime.signature import DType, Feature
+from pushserve_runtime.frames import Array, number_array
+from pushserve_runtime.open_columns import blanks
+from pushserve_runtime.signature import Accepts, DType, Feature
 from pushserve_server.errors import BadInput, Violation
 
 MOST_VIOLATIONS: Final = 20
@@ -54,21 +55,62 @@ class Violations:
 def coerce(feature: Feature, given: GivenColumn, rows: int, found: Violations) -> Array | None:
     """Give the column as the feature's type; None (and a violation) where it does not fit.
 
-    Whole numbers are taken for either number type; text never for a number.
+    Numbers and truth values are taken for each other as scikit-learn takes them (0 and 1 alone
+    for truth values); text never for a number. Of a feature whose type is open, the column keeps
+    its own. Nulls fit every type.
     """
-    values, nulls = given.values, given.nulls
-    if len(values) != rows:
+    if len(given.values) != rows:
         return None
+    values, nulls = _without_nulls(feature, given)
     if nulls is not None and not feature.nullable:
         row = int(np.flatnonzero(nulls)[0])
-        found.add(feature.name, f"null in row {row}, where a {feature.dtype} is expected", "NULL")
+        found.add(feature.name, f"null in row {row}, where {_wanted(feature)} is expected", "NULL")
         return None
+    if feature.is_open:
+        return _as_sent(feature, values, nulls, found)
     converted = _convert(feature, values, nulls, found)
     if converted is None:
         return None
     if feature.categories:
         _check_categories(feature, converted, nulls, found)
     return Array(feature.dtype, converted, nulls)
+
+
+def _wanted(feature: Feature) -> str:
+    return f"a {feature.dtype}" if feature.accepts is Accepts.DTYPE else "a value"
+
+
+def _without_nulls(
+    feature: Feature, given: GivenColumn
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Take NaN for null where no float is meant, and a column of nulls alone for any type."""
+    values, nulls = given.values, given.nulls
+    if values.dtype.kind == "f" and not _is_float(feature):
+        missing = np.isnan(values)
+        if missing.any():
+            nulls = missing if nulls is None else nulls | missing
+    if nulls is not None and nulls.all():
+        values = blanks(feature.dtype, len(values))
+    return values, nulls
+
+
+def _is_float(feature: Feature) -> bool:
+    return feature.dtype in (DType.FLOAT64, DType.FLOAT32) or feature.is_open
+
+
+def _as_sent(
+    feature: Feature, values: NDArray[Any], nulls: NDArray[np.bool_] | None, found: Violations
+) -> Array | None:
+    """Keep a column's own type, of those that a frame between processes has."""
+    if values.dtype.kind == "O":
+        if feature.accepts is Accepts.NUMBERS:
+            found.add(feature.name, "expected numbers, got string", "WRONG_DTYPE")
+            return None
+        kinds = set(map(type, values.tolist() if nulls is None else values[~nulls].tolist()))
+        return Array(DType.STRING if kinds <= {str} else DType.JSON, values, nulls)
+    if values.dtype.kind == "f" and not check_numbers(feature, values, nulls, found):
+        return None
+    return Array(number_array(values).dtype, values, nulls)
 
 
 def _convert(
@@ -79,35 +121,50 @@ def _convert(
         return values.astype(object)
     if dtype is DType.STRING:
         return values if kind == "O" else _wrong_type(feature, kind, found)
-    if dtype is DType.BOOL:
-        return values if kind == "b" else _wrong_type(feature, kind, found)
     if kind not in "fib":
         return _wrong_type(feature, kind, found)
+    if dtype is DType.BOOL:
+        return values if kind == "b" else _truth_values(feature, values, nulls, found)
     if dtype in (DType.FLOAT64, DType.FLOAT32):
         result = values.astype(np.float64 if dtype is DType.FLOAT64 else np.float32, copy=False)
         return result if check_numbers(feature, result, nulls, found) else None
     return _whole_numbers(feature, values, nulls, found)
 
 
+def _truth_values(
+    feature: Feature, values: NDArray[Any], nulls: NDArray[np.bool_] | None, found: Violations
+) -> NDArray[Any] | None:
+    """Take 1 and 0 for true and false, as scikit-learn does."""
+    wrong = (values != 0) & (values != 1)
+    if nulls is not None:
+        wrong &= ~nulls
+    rows = np.flatnonzero(wrong)
+    if len(rows):
+        what = f"{values[rows[0]]} in row {rows[0]} is no truth value (nor 0 nor 1)"
+        found.add(feature.name, what, "WRONG_DTYPE")
+        return None
+    truth: NDArray[np.bool_] = np.equal(values, 1)
+    return truth
+
+
 def _whole_numbers(
     feature: Feature, values: NDArray[Any], nulls: NDArray[np.bool_] | None, found: Violations
 ) -> NDArray[Any] | None:
     target = np.int64 if feature.dtype is DType.INT64 else np.int32
-    present = values if nulls is None else values[~nulls]
+    if nulls is not None:
+        values = np.where(nulls, 0, values)
     if values.dtype.kind == "f":
-        wrong = np.flatnonzero(~(np.isfinite(present) & (np.floor(present) == present)))
+        wrong = np.flatnonzero(~(np.isfinite(values) & (np.floor(values) == values)))
         if len(wrong):
-            value = float(present[wrong[0]])
+            value = float(values[wrong[0]])
             found.add(feature.name, f"{value} is not a whole number", "WRONG_DTYPE")
             return None
     limits = np.iinfo(target)
     # float(max) rounds up to 2**63, which int64 does not hold.
-    too_large = present >= float(limits.max) if values.dtype.kind == "f" else present > limits.max
-    if len(present) and bool(np.any(too_large | (present < limits.min))):
+    too_large = values >= float(limits.max) if values.dtype.kind == "f" else values > limits.max
+    if bool(np.any(too_large | (values < limits.min))):
         found.add(feature.name, f"a value is outside of {feature.dtype}", "WRONG_DTYPE")
         return None
-    if nulls is not None:
-        values = np.where(nulls, 0, values)
     return values.astype(target)
 
 
@@ -146,48 +203,6 @@ def _wrong_type(feature: Feature, kind: str, found: Violations) -> NDArray[Any] 
     given = _KINDS.get(kind, kind)
     found.add(feature.name, f"expected {feature.dtype}, got {given}", "WRONG_DTYPE")
     return None
-
-
-def column_of(feature: Feature, values: Sequence[Any], found: Violations) -> GivenColumn:
-    """Make a column of JSON values; None is null. A value of the wrong kind is noted."""
-    rows = len(values)
-    if feature.dtype is DType.JSON:
-        return GivenColumn(feature.name, _objects(values))
-    wanted, blank, build = _JSON_FORMS[feature.dtype]
-    nulls = np.zeros(rows, bool)
-    filled: list[Any] = [blank] * rows
-    for row, value in enumerate(values):
-        if value is None:
-            nulls[row] = True
-        elif isinstance(value, bool) is not (wanted is bool) or not isinstance(value, wanted):
-            got = type(value).__name__
-            what = f"expected {feature.dtype}, got {_JSON_NAMES.get(got, got)} in row {row}"
-            found.add(feature.name, what, "WRONG_DTYPE")
-            break
-        else:
-            filled[row] = value
-    return GivenColumn(feature.name, build(filled), nulls if nulls.any() else None)
-
-
-def _objects(values: Sequence[Any]) -> NDArray[Any]:
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array
-
-
-def _floats(values: Sequence[Any]) -> NDArray[Any]:
-    return np.array(values, np.float64)
-
-
-_JSON_FORMS: Final[dict[DType, tuple[Any, Any, Any]]] = {
-    DType.FLOAT64: ((int, float), 0.0, _floats),
-    DType.FLOAT32: ((int, float), 0.0, _floats),
-    DType.INT64: ((int, float), 0.0, _floats),
-    DType.INT32: ((int, float), 0.0, _floats),
-    DType.BOOL: (bool, False, lambda values: np.array(values, bool)),
-    DType.STRING: (str, "", _objects),
-}
-_JSON_NAMES: Final = {"str": "string", "float": "number", "int": "number", "dict": "object"}
 
 
 def as_list(array: Array) -> list[Any]:

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pushserve_runtime.closest_name import did_you_mean
-from pushserve_runtime.frames import Array
-from pushserve_runtime.signature import DType, Layout, Signature
+from pushserve_runtime.frames import Array, number_array
+from pushserve_runtime.open_columns import blanks, number_matrix
+from pushserve_runtime.signature import Accepts, DType, Feature, Layout, Signature
 from pushserve_server.errors import BadInput, Violation
 from pushserve_server.serve.codec import columns as col
 from pushserve_server.serve.codec.columns import GivenColumn, Violations
+from pushserve_server.serve.codec.json_columns import column_of
 
 _DOUBLE: Final = np.dtype("<f8")
 _FEW: Final = 64
@@ -93,6 +95,10 @@ class Decoder:
         self._is_matrix = signature.layout is Layout.MATRIX
         self._raw_row = 8 * self._width if self._is_matrix else 0
         self._max_rows = max_rows
+        unused = [f for f in signature.inputs if f.accepts is Accepts.UNUSED]
+        self._unused = frozenset(f.name for f in unused)
+        self._optional = frozenset(f.name for f in signature.inputs if f.nullable) | self._unused
+        self._keeps_types = any(f.accepts is Accepts.NUMBERS for f in signature.inputs)
 
     def from_raw(self, raw: bytes, shape: Sequence[int]) -> DecodedRequest | None:
         """Take a tensor of little-endian doubles as it is, where nothing is wrong with its size.
@@ -123,6 +129,8 @@ class Decoder:
         if not 0 < rows <= self._max_rows:
             self._check_rows(rows)
         if self._is_matrix:
+            if self._keeps_types and matrix.dtype.kind in "ib":
+                return self._request(rows, [number_array(matrix)])
             return self._request(rows, [Array(DType.FLOAT64, self._checked_matrix(matrix))])
         if not self._inputs:
             raise BadInput(
@@ -136,15 +144,26 @@ class Decoder:
         """Decode named columns of equal length, in any order."""
         rows = len(given[0].values) if given else 0
         self._check_rows(rows)
+        return self._from_columns(given, rows)
+
+    def _from_columns(self, given: Sequence[GivenColumn], rows: int) -> DecodedRequest:
         found = Violations()
         by_name = self._by_name(given, rows, found)
         arrays = [
-            col.coerce(feature, by_name[feature.name], rows, found)
+            self._column(feature, by_name[feature.name], rows, found)
             for feature in self._inputs
             if feature.name in by_name
         ]
         found.check()
         return self._lay_out(rows, [array for array in arrays if array is not None], by_name)
+
+    def _column(
+        self, feature: Feature, given: GivenColumn, rows: int, found: Violations
+    ) -> Array | None:
+        """Give a column as the engine takes it; zeros of one that the model does not use."""
+        if feature.name in self._unused:
+            return Array(feature.dtype, blanks(feature.dtype, rows))
+        return col.coerce(feature, given, rows, found)
 
     def from_records(self, records: Sequence[Mapping[str, Any]]) -> DecodedRequest:
         """Decode one mapping for each row; None and a missing nullable field are null."""
@@ -155,11 +174,12 @@ class Decoder:
         self._check_fields(records, found)
         found.check()
         given = [
-            col.column_of(feature, [record.get(feature.name) for record in records], found)
+            column_of(feature, [record.get(feature.name) for record in records], found)
             for feature in self._inputs
+            if feature.name not in self._unused
         ]
         found.check()
-        return self.from_columns(given)
+        return self._from_columns(given, len(records))
 
     def _request(self, rows: int, arrays: list[Array]) -> DecodedRequest:
         return DecodedRequest(rows, arrays, None, self)
@@ -215,8 +235,12 @@ class Decoder:
                 found.add(column.name, what, "ROW_COUNT_MISMATCH")
             by_name.setdefault(column.name, column)
         for feature in self._inputs:
-            if feature.name not in by_name:
-                found.add(feature.name, f"missing column of {feature.dtype}", "MISSING_COLUMN")
+            if feature.name in by_name:
+                continue
+            if feature.name in self._unused:
+                by_name[feature.name] = GivenColumn(feature.name, np.empty(0))
+            else:
+                found.add(feature.name, f"missing column{_of_type(feature)}", "MISSING_COLUMN")
         return by_name
 
     def _check_fields(self, records: Sequence[Mapping[str, Any]], found: Violations) -> None:
@@ -227,8 +251,8 @@ class Decoder:
                 if name not in self._index:
                     found.add(name, self._unknown(f" in row {row}", name), "UNKNOWN_COLUMN")
             for feature in self._inputs:
-                if feature.name not in record and not feature.nullable:
-                    what = f"missing column of {feature.dtype} in row {row}"
+                if feature.name not in record and feature.name not in self._optional:
+                    what = f"missing column{_of_type(feature)} in row {row}"
                     found.add(feature.name, what, "MISSING_COLUMN")
 
     def _unknown(self, where: str, name: str) -> str:
@@ -242,6 +266,8 @@ class Decoder:
         if layout is Layout.TABLE:
             return self._request(rows, arrays)
         if layout is Layout.MATRIX:
+            if self._keeps_types:
+                return self._request(rows, [number_matrix(arrays)])
             return self._request(rows, [Array(DType.FLOAT64, _matrix(rows, arrays))])
         names = self._names or tuple(given)
         lists = (
@@ -253,6 +279,10 @@ class Decoder:
             rows,
             [_json_array([dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)])],
         )
+
+
+def _of_type(feature: Feature) -> str:
+    return f" of {feature.dtype}" if feature.accepts is Accepts.DTYPE else ""
 
 
 def _all_finite(matrix: NDArray[np.float64]) -> bool:
