@@ -14,7 +14,7 @@ from pushserve_runtime.job_spec import Declared
 from pushserve_runtime.output_arrays import NotAnOutput, dense, to_array
 from pushserve_runtime.signature import DType, Feature, InputForm, Layout, OutputSpec, Signature
 from pushserve_sandbox.inspection.estimator_structure import takes_dicts, takes_texts, texts_follow
-from pushserve_sandbox.inspection.feature_names import feature_names, known_features
+from pushserve_sandbox.inspection.feature_names import feature_names, known_features, names_unknown
 from pushserve_sandbox.inspection.feature_types import decide_features, declared_outputs
 from pushserve_sandbox.inspection.fitted_columns import takes_categories
 from pushserve_sandbox.inspection.input_forms import (
@@ -85,13 +85,13 @@ class _Inspection:
         self.functions = output_functions(estimator)
         self.main = next(iter(self.functions))
         self.example_rows = example_rows
-        names, self.named = feature_names(estimator, declared, example_rows)
+        self.names = feature_names(estimator, declared, example_rows)
         if takes_dicts(estimator):
             features, self.known = record_features(estimator)
         else:
-            self.known = known_features(estimator, names)
-            features = decide_features(names, self.known, declared, example_rows)
-        self.handed = next(table_forms(estimator, features, named=self.named))
+            self.known = known_features(estimator, self.names.names)
+            features = decide_features(self.names.names, self.known, declared, example_rows)
+        self.handed = next(table_forms(estimator, features, named=self.names.real))
 
     @property
     def features(self) -> tuple[Feature, ...]:
@@ -99,6 +99,8 @@ class _Inspection:
 
     def run(self) -> EstimatorPredictor:
         rows = self._find_rows()
+        if self.names.guessed:
+            rows = self._without_unneeded(rows)
         self._find_nullable(rows[0])
         outputs = self._find_outputs(rows)
         signature = Signature(
@@ -106,7 +108,7 @@ class _Inspection:
             inputs=self.features,
             outputs=outputs,
             default_outputs=declared_outputs(self.declared, outputs) or default_outputs(outputs),
-            named=self.named,
+            named=self.names.real,
             form=self.handed.form,
         )
         return predictor_for(self.estimator, signature)
@@ -127,12 +129,28 @@ class _Inspection:
             if not isinstance(result, BaseException):
                 return rows
             error = error or result
+        if self.names.guessed:
+            raise names_unknown() from error
         raise BuildFailed(
             "TRIAL_FAILED",
             f"the model raised on a trial row: {brief(error) if error else 'no row was found'}",
             "commit examples.json with a row that the model takes, or declare the inputs' dtypes "
             "in pushserve.toml ([signature] inputs) where numbers and texts are confused",
         ) from error
+
+    def _without_unneeded(self, rows: list[Row]) -> list[Row]:
+        """Drop columns without which it works: its own code makes them, or nothing uses them."""
+        index = 0
+        while index < len(self.features) and len(self.features) > 1:
+            features = (*self.features[:index], *self.features[index + 1 :])
+            handed = replace(self.handed, features=features)
+            fewer = [[*row[:index], *row[index + 1 :]] for row in rows]
+            if works(partial(self._call, handed, fewer, self.main)):
+                self.handed, rows = handed, fewer
+                del self.known[index]
+            else:
+                index += 1
+        return rows
 
     def _candidates(self) -> Iterator[tuple[tuple[Feature, ...], list[Row]]]:
         features = self.features
@@ -165,7 +183,7 @@ class _Inspection:
         return error or NotAnOutput("texts")
 
     def _forms(self, features: tuple[Feature, ...]) -> Iterator[Handed]:
-        tables = list(table_forms(self.estimator, features, named=self.named))
+        tables = list(table_forms(self.estimator, features, named=self.names.real))
         matrix = None if takes_categories(self.estimator) else matrix_form(features)
         if matrix is None or takes_dicts(self.estimator):
             yield from tables

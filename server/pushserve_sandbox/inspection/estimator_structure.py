@@ -7,6 +7,7 @@ for every meta-estimator, people's own too.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -39,7 +40,10 @@ def is_library(estimator: Any) -> bool:
     if not _is_of(estimator, _LIBRARIES):
         return False
     function = getattr(estimator, "func", None)
-    return function is None or _is_of(function, _NO_ESTIMATORS) or isinstance(function, np.ufunc)
+    while isinstance(function, partial):
+        function = function.func
+    known = function is None or isinstance(function, np.ufunc)
+    return known or _is_of(function, _NO_ESTIMATORS | _LIBRARIES)
 
 
 def _is_of(item: Any, packages: frozenset[str]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pushserve_runtime.build_error import BuildFailed
@@ -12,7 +12,7 @@ from pushserve_runtime.signature import DType
 from pushserve_sandbox.inspection.column_knowledge import Known
 from pushserve_sandbox.inspection.estimator_structure import takes_dicts, takes_texts, texts_follow
 from pushserve_sandbox.inspection.fitted_columns import know_columns
-from pushserve_sandbox.inspection.input_forms import is_fitted_on_names
+from pushserve_sandbox.inspection.input_forms import is_fitted_on_names, parts_of
 
 
 def known_features(estimator: Any, names: Sequence[str]) -> list[Known]:
@@ -23,29 +23,63 @@ def known_features(estimator: Any, names: Sequence[str]) -> list[Known]:
     return know_columns(estimator, len(names), names)
 
 
-def feature_names(
-    estimator: Any, declared: Declared, example_rows: Sequence[Any]
-) -> tuple[list[str], bool]:
-    """Name the estimator's features, and say whether these are more than x0, x1, ….
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the features are called. `real` are names of the data, not x0, x1, ….
+
+    `guessed` are those that a part of the estimator was fitted on: some may be its own making.
+    """
+
+    names: list[str]
+    real: bool = True
+    guessed: bool = False
+
+
+def feature_names(estimator: Any, declared: Declared, example_rows: Sequence[Any]) -> Names:
+    """Name the estimator's features.
 
     Raises:
         BuildFailed: SIGNATURE_UNKNOWN, neither it nor the manifest nor the examples tell.
     """
     if is_fitted_on_names(estimator):
-        return [str(name) for name in estimator.feature_names_in_], True
+        return Names([str(name) for name in estimator.feature_names_in_])
     if takes_texts(estimator) or (texts_follow(estimator) and len(declared.inputs) < 2):
-        return [declared.inputs[0].name if len(declared.inputs) == 1 else "text"], True
-    shown = example_rows[0] if example_rows else None
+        return Names([declared.inputs[0].name if len(declared.inputs) == 1 else "text"])
     count = getattr(estimator, "n_features_in_", None) or len(declared.inputs)
-    if not count and isinstance(shown, Mapping):
-        return [str(name) for name in shown], True
-    if not count and not takes_dicts(estimator):
-        raise BuildFailed(
-            "SIGNATURE_UNKNOWN",
-            "the model does not say which columns it takes",
-            'commit examples.json with a row: [{"input": {"column": value, …}}], or declare the '
-            "columns in pushserve.toml: [signature] inputs = [{name = …}, …]",
-        )
-    if len(declared.inputs) == count:
-        return [feature.name for feature in declared.inputs], True
-    return [f"x{i}" for i in range(int(count))], False
+    if len(declared.inputs) == count and count:
+        return Names([feature.name for feature in declared.inputs])
+    if count:
+        return Names([f"x{i}" for i in range(int(count))], real=False)
+    return _shown_or_inside(estimator, example_rows)
+
+
+def _shown_or_inside(estimator: Any, example_rows: Sequence[Any]) -> Names:
+    if takes_dicts(estimator):
+        return Names([])
+    if example_rows and isinstance(example_rows[0], Mapping):
+        return Names([str(name) for name in example_rows[0]])
+    inner = names_inside(estimator)
+    if not inner:
+        raise names_unknown()
+    return Names(inner, guessed=True)
+
+
+def names_unknown() -> BuildFailed:
+    """Say that nobody tells the features' names."""
+    return BuildFailed(
+        "SIGNATURE_UNKNOWN",
+        "the model does not say which columns it takes",
+        'commit examples.json with a row: [{"input": {"column": value, …}}], or declare the '
+        "columns in pushserve.toml: [signature] inputs = [{name = …}, …]",
+    )
+
+
+def names_inside(estimator: Any) -> list[str]:
+    """Give the names that the first part of it was fitted on which remembers any."""
+    if is_fitted_on_names(estimator):
+        return [str(name) for name in estimator.feature_names_in_]
+    for item in parts_of(estimator):
+        found = names_inside(item)
+        if found:
+            return found
+    return []

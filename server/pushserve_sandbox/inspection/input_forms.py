@@ -74,8 +74,13 @@ def handed_frames(estimator: Any) -> bool:
     """Whether some step of it was fitted on names: people's own code before it gave frames."""
     if is_fitted_on_names(estimator):
         return True
+    return any(handed_frames(item) for item in parts_of(estimator))
+
+
+def parts_of(estimator: Any) -> list[Any]:
+    """Give the estimators that it is made of, of which some see what others made."""
     parts = steps_of(estimator) or members_of(estimator) or inner_estimators(estimator)
-    return any(handed_frames(item) for item in parts if not is_identity(item))
+    return [item for item in parts if not is_identity(item)]
 
 
 def table_forms(estimator: Any, features: tuple[Feature, ...], *, named: bool) -> Iterator[Handed]:
