@@ -22,6 +22,22 @@ def whole(value: float) -> float:
     return value
 
 
+def whole_values(value: Any) -> Any:
+    """Give a JSON value with `whole` numbers at every depth, as rows bring them."""
+    if isinstance(value, float):
+        return whole(value)
+    if isinstance(value, dict):
+        return {key: whole_values(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [whole_values(item) for item in value]
+    return value
+
+
+def may_have_lost_digits(value: Any) -> bool:
+    """Whether a number of JSON, which is float64, may have been another whole number of 64 bits."""
+    return isinstance(value, float) and EXACT <= abs(value) < 2.0**63
+
+
 def typed_values(values: Sequence[Any]) -> tuple[DType, NDArray[Any]]:
     """Give plain values that are not null their type, and an array of it.
 

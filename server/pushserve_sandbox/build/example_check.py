@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pushserve_runtime.build_error import BuildFailed, listed, printable
 from pushserve_runtime.frames import Array
 from pushserve_runtime.job_spec import JobSpec, Tolerance
-from pushserve_runtime.signature import Layout, OutputSpec
+from pushserve_runtime.open_columns import whole_values
+from pushserve_runtime.signature import DType, Layout, OutputSpec
+from pushserve_sandbox.inspection.column_knowledge import Known
+from pushserve_sandbox.inspection.probing import made_rows, plain_rows
 from pushserve_sandbox.loading.captured_output import Notes
 from pushserve_sandbox.loading.diagnosis import explain
 from pushserve_sandbox.loading.example_files import Example
@@ -39,10 +43,39 @@ def check_examples(
     return len(examples)
 
 
+def try_made_rows(predictor: Predictor, spec: JobSpec, notes: Notes) -> str:
+    """Try a predict.py that has no examples on rows made up for its declared inputs; say so.
+
+    Raises:
+        BuildFailed: TRIAL_FAILED, it raised on all of them, or what the code was stopped for.
+    """
+    inputs = predictor.signature.inputs
+    if not inputs:
+        return "nothing was tried: there are no examples, and no inputs are declared"
+    features = [replace(f, dtype=DType.FLOAT64) if f.dtype is DType.JSON else f for f in inputs]
+    rows = [
+        dict(zip([f.name for f in inputs], values, strict=True))
+        for made in (made_rows, plain_rows)
+        for values in made(features, [Known()] * len(features))
+    ]
+    first: BaseException | None = None
+    for row in rows:
+        try:
+            with notes.taken():
+                predictor.predict([records_array([row])], predictor.signature.default_outputs)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (a made row may be one that it refuses)
+            first = first or error
+        else:
+            return "no example was tried, but a row made up for the declared inputs"
+    assert first is not None  # noqa: S101 (rows are made for every signature)
+    what = "predict.py raised on rows made up for its declared inputs"
+    raise explain(first, spec, notes, what, "TRIAL_FAILED") from first
+
+
 def _arrays(predictor: Predictor, example: Example, number: int) -> list[Array]:
     signature = predictor.signature
     if signature.layout is Layout.RECORDS:
-        return [records_array([example.input])]
+        return [records_array([whole_values(example.input)])]
     try:
         row = row_values(signature.inputs, example.input)
     except RowInvalid as error:

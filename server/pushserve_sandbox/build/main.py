@@ -22,7 +22,7 @@ from typing import Any, Final
 from pushserve_runtime import messages
 from pushserve_runtime.build_error import BuildFailed, printable
 from pushserve_runtime.job_spec import Format, JobSpec
-from pushserve_sandbox.build.example_check import check_examples
+from pushserve_sandbox.build.example_check import check_examples, try_made_rows
 from pushserve_sandbox.inspection.estimator import predictor_for
 from pushserve_sandbox.loading.artifact import sklearn_version
 from pushserve_sandbox.loading.captured_output import Notes
@@ -105,6 +105,10 @@ class _Build:
         self._end("inspecting")
         self._begin("examples", f"running {len(examples)} examples")
         checked = check_examples(loaded.predictor, examples, spec, self.notes)
+        if not examples and spec.format is Format.SCRIPT:
+            tried = try_made_rows(loaded.predictor, spec, self.notes)
+            self.progress("examples", tried)
+            loaded = replace(loaded, engine_reason=f"{loaded.engine_reason}; {tried}")
         self._end("examples")
         if spec.format in _COMPILED:
             loaded = self._compile(model, loaded, examples)

@@ -152,6 +152,8 @@ def _by_text(error: BaseException, spec: JobSpec, what: str, reason: str) -> Bui
         )
     elif reason == "ARTIFACT_UNREADABLE":
         fix = "save the model again (joblib.dump, pickle.dump, skops.io.dump) and commit that file"
+    elif reason == "TRIAL_FAILED":
+        fix = "commit examples.json with a row that it takes, or correct the code"
     else:
         fix = "correct the code"
     return BuildFailed(reason, f"{what}: {text}", fix)

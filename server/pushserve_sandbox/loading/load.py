@@ -56,6 +56,8 @@ def make_predictor(model: Any, spec: JobSpec, example_rows: Sequence[Any], notes
         BuildFailed: it cannot be served, or contradicts what the manifest declares.
     """
     if spec.format is Format.SCRIPT:
+        if example_rows:
+            model = model.with_order(example_rows[0])
         return Loaded(model, "predict.py", "worker", "it is Python code")
     if spec.format is Format.ONNX:
         return _graph(spec, example_rows)

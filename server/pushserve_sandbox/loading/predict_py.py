@@ -10,7 +10,6 @@ The module is run with the model's folder as working directory and first on `sys
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
 import types
@@ -25,9 +24,11 @@ from pushserve_runtime.output_arrays import NotAnOutput
 from pushserve_runtime.result_frame import OBJECTS_LIMIT
 from pushserve_runtime.signature import DType, Feature, Layout, OutputSpec, Signature
 from pushserve_sandbox.loading.artifact import load_artifact, prepare_imports, use_one_thread
+from pushserve_sandbox.loading.call_signature import takes_model
 from pushserve_sandbox.loading.captured_output import Notes
 from pushserve_sandbox.loading.diagnosis import check_versions, explain
 from pushserve_sandbox.prediction.json_values import json_object
+from pushserve_sandbox.prediction.key_order import KeyOrder
 from pushserve_sandbox.prediction.row_arrays import records_array
 
 OUTPUT: Final = "output"
@@ -38,9 +39,17 @@ BatchFunction = Callable[[list[Any]], Sequence[Any]]
 class RecordsPredictor:
     """A `predict.py` with its signature."""
 
-    def __init__(self, signature: Signature, run: BatchFunction) -> None:
+    def __init__(
+        self, signature: Signature, run: BatchFunction, order: KeyOrder | None = None
+    ) -> None:
         self._signature = signature
         self._run = run
+        self._order = order or KeyOrder([feature.name for feature in signature.inputs], None)
+
+    def with_order(self, example: Any) -> RecordsPredictor:
+        """Give a predictor whose rows have their keys as this input has them."""
+        names = [feature.name for feature in self._signature.inputs]
+        return RecordsPredictor(self._signature, self._run, KeyOrder(names, example))
 
     @property
     def signature(self) -> Signature:
@@ -66,7 +75,7 @@ class RecordsPredictor:
             Exception: whatever the code raises.
             NotAnOutput: it gave another number of rows.
         """
-        rows = arrays[0].values.tolist()
+        rows = [self._order(row) for row in arrays[0].values.tolist()]
         results = self._run(rows)
         if not isinstance(results, list | tuple) or len(results) != len(rows):
             raise NotAnOutput(f"predict_batch must give a list of {len(rows)} results")
@@ -115,25 +124,17 @@ def script_signature(declared: Declared) -> Signature:
 def _find_function(module: types.ModuleType, spec: JobSpec, notes: Notes) -> BatchFunction:
     batch, single = getattr(module, "predict_batch", None), getattr(module, "predict", None)
     if callable(batch):
-        return batch if _required(batch) < 2 else partial(batch, _model(spec, notes))
+        with_model = takes_model(batch, "predict_batch")
+        return partial(batch, _model(spec, notes)) if with_model else batch
     if not callable(single):
         raise BuildFailed(
             "PREDICT_MISSING",
             "predict.py defines neither predict nor predict_batch",
             "define predict(input: dict) -> dict, or predict_batch(rows: list) -> list",
         )
-    one = single if _required(single) < 2 else partial(single, _model(spec, notes))
+    with_model = takes_model(single, "predict")
+    one = partial(single, _model(spec, notes)) if with_model else single
     return lambda rows: [one(row) for row in rows]
-
-
-def _required(function: Callable[..., Any]) -> int:
-    """How many positional arguments must be given."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return 1
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(p.kind in positional and p.default is p.empty for p in parameters)
 
 
 def _model(spec: JobSpec, notes: Notes) -> Any:

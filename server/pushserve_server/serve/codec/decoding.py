@@ -21,7 +21,7 @@ from pushserve_runtime.signature import Accepts, DType, Feature, Layout, Signatu
 from pushserve_server.errors import BadInput, Violation
 from pushserve_server.serve.codec import columns as col
 from pushserve_server.serve.codec.columns import GivenColumn, Violations
-from pushserve_server.serve.codec.json_columns import column_of
+from pushserve_server.serve.codec.json_columns import column_of, exact_record
 
 _DOUBLE: Final = np.dtype("<f8")
 _FEW: Final = 64
@@ -169,7 +169,10 @@ class Decoder:
         """Decode one mapping for each row; None and a missing nullable field are null."""
         self._check_rows(len(records))
         if self._signature.layout is Layout.RECORDS and not self._inputs:
-            return self._request(len(records), [_json_array(records)])
+            found = Violations()
+            exact = [exact_record(record, row, found) for row, record in enumerate(records)]
+            found.check()
+            return self._request(len(records), [_json_array(exact)])
         found = Violations()
         self._check_fields(records, found)
         found.check()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pushserve_runtime.open_columns import EXACT, open_column, whole
+from pushserve_runtime.open_columns import may_have_lost_digits, open_column, whole
 from pushserve_runtime.signature import DType, Feature
 from pushserve_server.serve.codec.columns import GivenColumn, Violations
 
@@ -22,7 +22,8 @@ def column_of(feature: Feature, values: Sequence[Any], found: Violations) -> Giv
     """
     rows = len(values)
     if feature.dtype is DType.JSON:
-        return GivenColumn(feature.name, _objects(values))
+        exact = [exact_value(feature.name, v, row, found) for row, v in enumerate(values)]
+        return GivenColumn(feature.name, _objects(exact))
     if feature.is_open:
         return _open_column(feature, values, found)
     if feature.dtype in (DType.INT64, DType.INT32):
@@ -43,10 +44,28 @@ def column_of(feature: Feature, values: Sequence[Any], found: Violations) -> Giv
     return GivenColumn(feature.name, build(filled), nulls if nulls.any() else None)
 
 
+def exact_record(record: Mapping[str, Any], row: int, found: Violations) -> dict[str, Any]:
+    """Give one row of a `predict.py` that declares no inputs, with whole numbers as ints."""
+    return {name: exact_value(name, value, row, found) for name, value in record.items()}
+
+
+def exact_value(name: str, value: Any, row: int, found: Violations) -> Any:
+    """Give a value with whole numbers as ints, at every depth: 2, not 2.0."""
+    if type(value) is float:
+        if may_have_lost_digits(value):
+            found.add(name, _lost_digits(value, row, text=True), "INEXACT_NUMBER")
+        return whole(value)
+    if type(value) is dict:
+        return {key: exact_value(name, item, row, found) for key, item in value.items()}
+    if type(value) is list:
+        return [exact_value(name, item, row, found) for item in value]
+    return value
+
+
 def _open_column(feature: Feature, values: Sequence[Any], found: Violations) -> GivenColumn:
     items = [whole(value) if type(value) is float else value for value in values]
     for row, value in enumerate(items):
-        if type(value) is float and EXACT <= abs(value) < 2.0**63:
+        if may_have_lost_digits(value):
             found.add(feature.name, _lost_digits(value, row, text=False), "INEXACT_NUMBER")
             break
     array = open_column(items, feature.dtype)
@@ -59,7 +78,7 @@ def _exact(feature: Feature, values: Sequence[Any], found: Violations) -> list[A
     for row, value in enumerate(items):
         if type(value) is str and _WHOLE.fullmatch(value):
             items[row] = int(value)
-        elif type(value) is float and EXACT <= abs(value) < 2.0**63:
+        elif may_have_lost_digits(value):
             found.add(feature.name, _lost_digits(value, row, text=True), "INEXACT_NUMBER")
             break
     return items
