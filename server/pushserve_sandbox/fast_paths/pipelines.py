@@ -20,6 +20,7 @@ from pushserve_sandbox.fast_paths.forests import boosting_paths, forest_paths
 from pushserve_sandbox.fast_paths.histogram_boosting import histogram_paths
 from pushserve_sandbox.fast_paths.linear_models import linear_paths
 from pushserve_sandbox.fast_paths.steps import Step, fast_chain, own_chain
+from pushserve_sandbox.inspection.library_types import foreign_part, own_method
 from pushserve_sandbox.inspection.probing import attempt
 from pushserve_sandbox.prediction.fast_path import ONE_PASS, FastPath, is_own
 from pushserve_sandbox.prediction.model_outputs import output_functions
@@ -28,14 +29,19 @@ from pushserve_sandbox.prediction.model_outputs import output_functions
 def fast_paths_of(estimator: Any) -> Iterator[FastPath]:
     """Give the ways through a fitted estimator, the fastest first. None of them is verified."""
     if type(estimator) is Pipeline:
-        yield from _pipeline_paths(estimator)
+        yield from () if own_method(estimator) else _pipeline_paths(estimator)
     elif isinstance(estimator, BaseSearchCV):
-        yield from fast_paths_of(estimator.best_estimator_)
-    else:
+        # A search of another class may answer in its own way.
+        yield from () if _is_own_search(estimator) else fast_paths_of(estimator.best_estimator_)
+    elif not foreign_part(estimator):
         for family in _FAMILIES:
             fast_paths = attempt(partial(_listed, family, estimator))
             # Where another scikit-learn has renamed what a family looks at, it has no fast paths.
             yield from () if isinstance(fast_paths, BaseException) else fast_paths
+
+
+def _is_own_search(search: Any) -> bool:
+    return type(search).__module__.partition(".")[0] != "sklearn" or bool(own_method(search))
 
 
 def _listed(family: Callable[[Any], Iterator[FastPath]], estimator: Any) -> list[FastPath]:

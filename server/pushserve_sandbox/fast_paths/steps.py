@@ -11,6 +11,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
 from pushserve_sandbox.compat import transform_output
+from pushserve_sandbox.inspection.library_types import own_method
 from pushserve_sandbox.inspection.probing import attempt
 from pushserve_sandbox.prediction.fast_path import Matrix, is_matrix
 
@@ -25,7 +26,7 @@ def step_of(transformer: Any) -> Step | None:
     for them once, where scikit-learn looks at every step.
     """
     make = _MAKERS.get(type(transformer))
-    if make is None or transform_output(transformer) != "default":
+    if make is None or transform_output(transformer) != "default" or own_method(transformer):
         return None
     step: Step | BaseException | None = attempt(lambda: make(transformer))
     # Where another scikit-learn has renamed what is looked at, there is no fast way.

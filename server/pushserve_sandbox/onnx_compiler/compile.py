@@ -18,6 +18,7 @@ from pushserve_runtime.signature import Layout, Signature
 from pushserve_sandbox.admission.admit import admit
 from pushserve_sandbox.admission.form import check_standard
 from pushserve_sandbox.admission.not_admitted import NotAdmitted
+from pushserve_sandbox.inspection.library_types import foreign_part
 from pushserve_sandbox.onnx_compiler.convert import Form, convert, forms
 from pushserve_sandbox.onnx_compiler.graph_outputs import finish
 from pushserve_sandbox.onnx_compiler.proof.parity import Answers, ask, deciding_outputs, judge
@@ -50,6 +51,9 @@ def compile_estimator(
     opened = [feature.name for feature in inputs if feature.is_open or feature.as_dates]
     if opened:
         return Refused(f"code of its own sees {listed(opened)} first, whose type is not known")
+    foreign = foreign_part(estimator)
+    if foreign:
+        return Refused(foreign)
     try:
         with quiet():
             answers = ask(predictor, trial_rows(estimator, predictor.signature, examples))
