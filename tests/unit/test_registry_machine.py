@@ -373,7 +373,6 @@ def test_any_order_of_steps(machine, registry_url):
         settings=settings(
             max_examples=MACHINES or few,
             stateful_step_count=40,
-            deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         ),
     )

@@ -33,7 +33,6 @@ from pushserve_server.source.urls import normalize_url, repository_key, shown
 
 tried = settings(
     max_examples=int(os.environ.get("TEXTS", "60")),
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 ANYTHING = st.text(st.characters(), max_size=60)
