@@ -201,23 +201,24 @@ def said(**message: object) -> bytes:
 
 STAGE = said(stage="load", message="loading")
 BLOB = said(blob="graph", size=4) + b"onnx"
-FLOODS = {
-    "messages": STAGE * 1_000,
-    "texts": said(stage="x", message="y" * 4 * MIB) * 300,
-    "failures": said(failed="x" * MIB) * 300,
-    "graphs": BLOB * 3,
-    "a graph of 2 GB": said(blob="graph", size=2**31),
-    "a graph of no size": said(blob="graph", size=-1),
-    "64 MB of lists": struct.pack("<I", 64 * MIB) + b"[[]" + b",[]" * 1_000,
-    "lists in a message": frame(b'{"ok": [[]' + b",[]" * (2 * MIB) + b"]}"),
-    "nested": frame(b'{"ok": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
-    "an announced 4 GB": b"\xff\xff\xff\xff" + b"x" * 1_000,
-    "nothing": b"\x00\x00\x00\x00",
-    "no object": frame(b"[1]"),
-    "not UTF-8": frame(b'{"ok": "\xff"}'),
-    "digits": frame(b'{"ok": ' + b"9" * 100_000 + b"}"),
-    "a reason of 5 MB": said(ok=False, reason="X" * 5 * MIB, message="m", fix="f"),
+FLOODS: dict[str, Callable[[], tuple[bytes, int]]] = {
+    "messages": lambda: (STAGE * 1_000, 1),
+    "texts": lambda: (said(stage="x", message="y" * 4 * MIB), 300),
+    "failures": lambda: (said(failed="x" * MIB), 300),
+    "graphs": lambda: (BLOB * 3, 1),
+    "a graph of 2 GB": lambda: (said(blob="graph", size=2**31), 1),
+    "a graph of no size": lambda: (said(blob="graph", size=-1), 1),
+    "64 MB of lists": lambda: (struct.pack("<I", 64 * MIB) + b"[[]" + b",[]" * 1_000, 1),
+    "lists in a message": lambda: (frame(b'{"ok": [[]' + b",[]" * (2 * MIB) + b"]}"), 1),
+    "nested": lambda: (frame(b'{"ok": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"), 1),
+    "an announced 4 GB": lambda: (b"\xff\xff\xff\xff" + b"x" * 1_000, 1),
+    "nothing": lambda: (b"\x00\x00\x00\x00", 1),
+    "no object": lambda: (frame(b"[1]"), 1),
+    "not UTF-8": lambda: (frame(b'{"ok": "\xff"}'), 1),
+    "digits": lambda: (frame(b'{"ok": ' + b"9" * 100_000 + b"}"), 1),
+    "a reason of 5 MB": lambda: (said(ok=False, reason="X" * 5 * MIB, message="m", fix="f"), 1),
 }
+"""What is sent, and how many times; some are hundreds of megabytes together."""
 
 
 @pytest.mark.parametrize("name", FLOODS)
@@ -232,7 +233,9 @@ def test_what_a_build_child_floods_its_server_with(tmp_path, name):
     def flood() -> None:
         with there:
             try:
-                there.sendall(FLOODS[name])
+                what, times = FLOODS[name]()
+                for _ in range(times):
+                    there.sendall(what)
                 there.shutdown(socket.SHUT_WR)
                 while there.recv(MIB):
                     pass
