@@ -40,8 +40,9 @@ check: setup ## ruff, mypy, stubs fresh, buf lint
 	@$(BIN)/buf lint
 	@$(BIN)/python protos/check_stubs.py
 
-protos: setup ## make the stubs from the .proto files anew
+protos: setup ## make the stubs and docs/api.md from the .proto files anew
 	@$(BIN)/python protos/make_stubs.py
+	@$(BIN)/python protos/make_api_page.py
 
 wheels: setup ## build the three distributions into dist/
 	@for folder in clients webhook .; do \

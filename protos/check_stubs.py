@@ -1,10 +1,11 @@
-"""Fails when what clients/ holds of the .proto files is not what they give, or not tracked."""
+"""Fails when what clients/ and docs/api.md hold of the .proto files is not what they give."""
 
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import make_api_page
 from make_stubs import CLIENTS, make
 
 
@@ -22,6 +23,8 @@ def main() -> int:
                 wrong.append(f"clients/{name} is not tracked")
             elif (CLIENTS / name).read_bytes() != fresh.read_bytes():
                 wrong.append(f"clients/{name} is stale")
+    if make_api_page.PAGE.read_text() != make_api_page.make():
+        wrong.append("docs/api.md is stale")
     for line in wrong:
         print(f"{line}: run `make protos` and commit it")
     return len(wrong)
