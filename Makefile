@@ -7,7 +7,7 @@ TESTS  ?= tests
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check protos wheels bench bench-peers bench-soak lock system-postgres system-h2load clean
+.PHONY: help setup run repository test check protos wheels bench bench-peers bench-soak lock system-postgres system-h2load clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{split($$1, t, ":"); printf "  make %-16s %s\n", t[1], $$2}'
@@ -26,6 +26,9 @@ setup: $(VENV)/.installed ## make .venv with everything that run and test need
 
 run: setup ## start server and webhook, take an example live, say what to try (ARGS="--once" stops then)
 	@$(BIN)/python examples/demo.py $(ARGS)
+
+repository: setup ## make a Git repository that `make run` serves from (NAME=churn), and print where it is
+	@$(BIN)/python examples/demo.py --repository $(or $(NAME),$(error say NAME=…))
 
 test: setup system-postgres ## run the tests (TESTS=tests/unit for some of them)
 	@$(BIN)/python -m compileall -q server webhook clients

@@ -38,6 +38,9 @@ def main() -> int:
     root = options.root.absolute()
     root.mkdir(mode=0o711, parents=True, exist_ok=True)
     settings = settings_of(root, options)
+    if options.repository:
+        print(make_repository(root, options.repository, options.webhook_listen))
+        return 0
     environment = {**os.environ, **settings}
     processes: list[subprocess.Popen[bytes]] = []
     try:
@@ -86,6 +89,7 @@ def read_options() -> argparse.Namespace:
         "--webhook-listen",
         default=os.environ.get("PUSHSERVE_WEBHOOK_LISTEN", "127.0.0.1:8080"),
     )
+    parser.add_argument("--repository", metavar="NAME", help="make another one, and end")
     parser.add_argument("--once", action="store_true", help="stop after the first prediction")
     return parser.parse_args()
 
@@ -143,11 +147,7 @@ def check_runs(process: subprocess.Popen[bytes], log: Path) -> None:
 
 def prepare_repository(root: Path, name: str, webhook: str) -> Path:
     """Make the bare repository and a work clone whose first commit holds the trained model."""
-    bare, work = root / "git" / f"{name}.git", root / "repos" / name
-    if not bare.exists():
-        git("init", "--quiet", "--bare", "--initial-branch=main", str(bare))
-    git("config", "uploadpack.allowFilter", "true", cwd=bare)
-    write_hook(bare, webhook, root)
+    bare, work = make_repository(root, name, webhook), root / "repos" / name
     if not work.exists():
         work.mkdir(parents=True)
         shutil.copytree(HERE / name, work, dirs_exist_ok=True)
@@ -162,6 +162,16 @@ def prepare_repository(root: Path, name: str, webhook: str) -> Path:
         git("add", ".", cwd=work)
         git("commit", "--quiet", "--message", f"Train {name}", cwd=work)
     return work
+
+
+def make_repository(root: Path, name: str, webhook: str) -> Path:
+    """Make a bare repository, unless it is there, whose pushes are told to the webhook."""
+    bare = root / "git" / f"{name}.git"
+    if not bare.exists():
+        git("init", "--quiet", "--bare", "--initial-branch=main", str(bare))
+    git("config", "uploadpack.allowFilter", "true", cwd=bare)
+    write_hook(bare, webhook, root)
+    return bare
 
 
 def write_hook(bare: Path, webhook: str, root: Path) -> None:
@@ -237,6 +247,8 @@ def show_what_to_try(root: Path, work: Path, options: argparse.Namespace) -> Non
         "",
         f"  (cd {shown(work)} && {python} train.py --max-depth 1 && {commit} && git push)",
         f"  {pushserve} deployments --model {EXAMPLE}",
+        "",
+        "Push a model of your own: docs/getting-started.md.",
         "",
         f"The log is {shown(root / 'server.log')}. Ctrl-C stops everything.",
     ]
