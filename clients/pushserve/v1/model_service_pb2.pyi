@@ -1630,7 +1630,7 @@ class DeleteResponse(_message.Message):
     REFS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def refs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Full names of the refs that are served no more."""
+        """Full names of the refs that are no longer served."""
 
     def __init__(
         self,
