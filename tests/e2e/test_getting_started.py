@@ -12,7 +12,7 @@ import pytest
 
 from tests.fixtures.served import until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "getting-started.md"
@@ -73,7 +73,7 @@ def test_every_command_of_the_page(demo):
     text = text.replace("make --silent repository NAME=churn", target)
     done = subprocess.run(
         ["bash", "-c", text], cwd=checkout, env=environment,
-        capture_output=True, text=True, check=False, timeout=110,
+        capture_output=True, text=True, check=False, timeout=180,
     )  # fmt: skip
     assert 0 == done.returncode, done.stdout + done.stderr
     answers = re.findall(r"^([12]) \['(\w+)', '(\w+)'\]$", done.stdout, re.MULTILINE)
