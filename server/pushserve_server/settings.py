@@ -134,6 +134,8 @@ class Settings:
     """Largest gRPC message, in bytes."""
     max_answer: Size = 64 * 1024**2
     """Largest answer of a worker to one Predict, in bytes; the Python client takes no more."""
+    show_model_errors: Literal["auto", "always", "never"] = "auto"
+    """Whether callers are told what a model's code raised, and where in its files."""
     max_rows: Annotated[int, Ge(1)] = 65_536
     """Most rows in one Predict."""
     max_concurrent: Annotated[int, Ge(1)] = 512
@@ -178,6 +180,13 @@ class Settings:
         """The database URL with its default filled in. It may hold a password."""
         default = f"sqlite:///{(self.data_dir / 'registry.sqlite3').absolute()}"
         return self.database_url or default
+
+    @property
+    def tells_model_errors(self) -> bool:
+        """Whether callers are told what a model's code raised."""
+        if self.show_model_errors == "auto":
+            return is_loopback(split_address(self.listen)[0])
+        return self.show_model_errors == "always"
 
     def to_json(self) -> dict[str, Any]:
         """Give plain JSON values, the secrets among them: for other processes of this server."""

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any, Final
 
 import sklearn
 
-from pushserve_runtime.build_error import BuildFailed, brief, printable
+from pushserve_runtime.build_error import BuildFailed, printable
 from pushserve_runtime.job_spec import JobSpec
 from pushserve_sandbox.loading.captured_output import Notes
+from pushserve_sandbox.loading.raised_errors import came_from, forbidden, place, told
 
 _BOOSTERS: Final = ("xgboost", "lightgbm")
 """Packages that a server may have (`pushserve[boosting]`)."""
 
+_LOST: Final = (
+    re.compile(r"Can't get attribute '(?P<name>[^']{1,120})' on <module '(?P<module>[^']{1,120})'"),
+    re.compile(r"module '(?P<module>[^']{1,120})' has no attribute '(?P<name>[^']{1,120})'"),
+)
+"""What unpickling raises, by protocol, where a module has no such class or function."""
 _SANDBOX: Final = {
     "network": (
         "SANDBOX_NETWORK",
@@ -50,7 +57,7 @@ def explain(
         or version_failure(spec, notes)
         or _missing_package(error, what)
         or _forbidden(error, what)
-        or _not_permitted(error, what)
+        or _not_permitted(error, spec, what)
         or _by_text(error, spec, what, reason)
     )
 
@@ -62,32 +69,22 @@ def _forbidden(error: BaseException, what: str) -> BuildFailed | None:
     if violation is None:
         return None
     # Libraries look for optional files and go on without them: only a failed open counts.
-    if str(violation.kind) == "file" and not _came_from(error, OSError):
+    if str(violation.kind) == "file" and not came_from(error, OSError):
         return None
     reason, tried, fix = _SANDBOX.get(str(violation.kind), _SANDBOX["file"])
     return BuildFailed(reason, f"{what}: it {tried} ({printable(str(violation.what))})", fix)
 
 
-def _not_permitted(error: BaseException, what: str) -> BuildFailed | None:
+def _not_permitted(error: BaseException, spec: JobSpec, what: str) -> BuildFailed | None:
     """Say which forbidden thing was tried where the jail's watch has not seen it.
 
     It notes only files that exist, and Python 3.11 tells nobody of threads.
     """
-    if _came_from(error, PermissionError):
-        reason, tried, fix = _SANDBOX["file"]
-    elif isinstance(error, RuntimeError) and "start new thread" in str(error):
-        reason, tried, fix = _SANDBOX["process"]
-    else:
+    kind = forbidden(error)
+    if not kind:
         return None
-    return BuildFailed(reason, f"{what}: it {tried} ({brief(error)})", fix)
-
-
-def _came_from(error: BaseException | None, kind: type[BaseException]) -> bool:
-    while error is not None:
-        if isinstance(error, kind):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    reason, tried, fix = _SANDBOX[kind]
+    return BuildFailed(reason, f"{what}: it {tried} ({told(error, spec.folder)})", fix)
 
 
 def check_versions(spec: JobSpec, notes: Notes) -> None:
@@ -144,16 +141,36 @@ def _missing_package(error: BaseException, what: str) -> BuildFailed | None:
 
 
 def _by_text(error: BaseException, spec: JobSpec, what: str, reason: str) -> BuildFailed:
-    text = brief(error).replace(f"{spec.folder}/", "")
-    if isinstance(error, AttributeError) and "__main__" in text:
-        fix = (
-            "the model uses a class or function of the script that saved it: move that into a "
-            "module, commit the module beside the model, and save the model again"
-        )
-    elif reason == "ARTIFACT_UNREADABLE":
+    text = told(error, spec.folder)
+    if isinstance(error, AttributeError) and reason == "ARTIFACT_UNREADABLE":
+        lost = next(filter(None, (form.match(str(error)[:1000]) for form in _LOST)), None)
+        if lost and not place(error, spec.folder):
+            return _lost(lost["name"], lost["module"], spec, what)
+    if reason == "ARTIFACT_UNREADABLE":
         fix = "save the model again (joblib.dump, pickle.dump, skops.io.dump) and commit that file"
     elif reason == "TRIAL_FAILED":
         fix = "commit examples.json with a row that it takes, or correct the code"
     else:
         fix = "correct the code"
     return BuildFailed(reason, f"{what}: {text}", fix)
+
+
+def _lost(name: str, module: str, spec: JobSpec, what: str) -> BuildFailed:
+    """Say that a pickle names a class or function that is not where it says."""
+    name, module, reason = printable(name), printable(module), "ARTIFACT_UNREADABLE"
+    if module == "__main__" or module.startswith("pushserve_sandbox"):
+        # A job's own main module is none of the author's.
+        return BuildFailed(
+            reason,
+            f"{what}: it holds {name}, which the notebook or script that saved it defined "
+            "itself, and a pickle does not hold the code",
+            f"move {name} into a file of its own, say features.py, import it from there where you "
+            "train, commit that file beside the model, and save the model again",
+        )
+    root = module.partition(".")[0]
+    if (spec.folder / f"{root}.py").exists() or (spec.folder / root).is_dir():
+        fix = f"commit {module} as it was when the model was saved, or save the model again"
+    else:
+        fix = f"save the model again with the release of {root} that the server has"
+    text = f"{what}: it needs {name} of the module {module}, which has no such thing here"
+    return BuildFailed(reason, text, fix)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import accumulate, pairwise
+from pathlib import Path
 from typing import Any, Final
 
 from pushserve_runtime.frames import FrameError, Kind, encode_frame
 from pushserve_runtime.signature import OutputSpec
 from pushserve_sandbox.loading.predict_py import RecordsPredictor
+from pushserve_sandbox.loading.raised_errors import told
 from pushserve_sandbox.prediction.predictor import Predictor
 from pushserve_sandbox.worker.error_frames import error_frame
 from pushserve_sandbox.worker.frontend_connection import Connection
@@ -19,6 +21,8 @@ from pushserve_sandbox.worker.result_encoding import ArrayAnswers, ObjectAnswers
 logger = logging.getLogger(__name__)
 
 ROW_CAP: Final = 4096
+_LOGGED: Final = 20
+"""Kinds of errors that are logged."""
 
 QueuedRequest = tuple[Connection, int, int, Any]
 """Connection, request id, rows, payload."""
@@ -27,10 +31,13 @@ QueuedRequest = tuple[Connection, int, int, Any]
 class Batcher:
     """Queues requests by the outputs that they ask for, and answers them in batches.
 
-    `answer_limit` is the most bytes of one answer.
+    `answer_limit` is the most bytes of one answer; `folder` holds the model's files.
     """
 
-    def __init__(self, predictor: Predictor, answer_limit: int, row_cap: int = ROW_CAP) -> None:
+    def __init__(
+        self, predictor: Predictor, answer_limit: int, folder: Path, row_cap: int = ROW_CAP
+    ) -> None:
+        self._folder = folder
         self._intake = intake_for(predictor.signature)
         self._answers = (
             ObjectAnswers(predictor, answer_limit)
@@ -42,7 +49,7 @@ class Batcher:
         self._queued: dict[tuple[int, Hashable], list[QueuedRequest]] = {}
         self._cancelled: set[tuple[Connection, int]] = set()
         self._plans: dict[int, tuple[OutputSpec, ...]] = {}
-        self._seen: set[type[BaseException]] = set()
+        self._seen: set[str] = set()
 
     @property
     def has_work(self) -> bool:
@@ -118,15 +125,18 @@ class Batcher:
                 self._run(requests[:half], outputs)
                 self._run(requests[half:], outputs)
                 return
-            self._note(error)
-            frames = [error_frame(ids[0], error)]
+            raised = told(error, self._folder)
+            self._note(raised, type(error))
+            frames = [error_frame(ids[0], error, raised)]
         for item, frame in zip(requests, frames, strict=True):
             item[0].queue(frame)
 
-    def _note(self, error: BaseException) -> None:
-        if type(error) not in self._seen and len(self._seen) < 20:
-            self._seen.add(type(error))
-            logger.warning("the model raised %s (logged once)", type(error).__name__)
+    def _note(self, raised: str, kind: type[BaseException]) -> None:
+        """Log what the model raised, once for each place in its files and class."""
+        key = f"{kind.__qualname__} {raised.rpartition(' (')[2]}"
+        if key not in self._seen and len(self._seen) < _LOGGED:
+            self._seen.add(key)
+            logger.warning("the model raised %s (logged once)", raised)
 
 
 def cut(requests: Sequence[QueuedRequest], row_cap: int) -> Iterator[Sequence[QueuedRequest]]:

@@ -51,7 +51,7 @@ def main(channel: socket.socket, listener: socket.socket, spec: Mapping[str, Any
         return
     warnings.simplefilter("ignore")  # the build's report has them
     limit = answer_limit(predictor.signature, job.answer_limit)
-    server = Server(channel, listener, Batcher(predictor, limit))
+    server = Server(channel, listener, Batcher(predictor, limit, job.folder))
     messages.send(channel, {"ready": True})
     server.serve()
 

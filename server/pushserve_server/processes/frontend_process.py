@@ -132,7 +132,9 @@ def _make_model_table(
 ) -> ModelTable:
     settings = boot.settings
     bundles = Bundles(bundles_dir(settings))
-    limits = WorkerLimits(settings.predict_timeout, settings.max_answer)
+    limits = WorkerLimits(
+        settings.predict_timeout, settings.max_answer, shows_errors=settings.tells_model_errors
+    )
 
     def make_engine(version: Version) -> Engine:
         if version.engine is EngineName.ONNX:

@@ -28,6 +28,12 @@ _MOST_UNSENT: Final = 32 * 1024**2
 """Bytes that wait for the worker to read them."""
 _READY_LIMIT: Final = 4096
 _ERROR_LIMIT: Final = 64 * 1024
+_RAISED_LIMIT: Final = 600
+"""Characters of what a model raised, with its place."""
+_KEPT_FROM: Final = {
+    "file": "a file that is not the model's",
+    "process": "starting a thread or a process",
+}
 _SUSPECT: Final = 1.0
 """After so many seconds of silence others of the version are asked first."""
 
@@ -38,12 +44,20 @@ _Asked = tuple["asyncio.Future[memoryview]", Kind, int, float]
 class WorkerConnection(asyncio.Protocol):
     """Frames to the process behind `path`; one that is silent for `patience` seconds hangs.
 
-    `ended` is called once, before anybody else gets to run, when it can be asked no more.
+    `ended` is called once, before anybody else gets to run, when it can be asked no more. With
+    `shows_errors`, callers are told what the model's code raised.
     """
 
     def __init__(
-        self, version: Version, path: Path, patience: float, ended: Callable[[], None]
+        self,
+        version: Version,
+        path: Path,
+        patience: float,
+        ended: Callable[[], None],
+        *,
+        shows_errors: bool,
     ) -> None:
+        self._shows_errors = shows_errors
         self._version = version
         self._path = path
         self._patience = patience
@@ -140,7 +154,7 @@ class WorkerConnection(asyncio.Protocol):
         if future.done():
             return
         if kind == Kind.ERROR:
-            future.set_exception(_error_from(body))
+            future.set_exception(_error_from(body, shows_errors=self._shows_errors))
         else:
             future.set_result(body)
 
@@ -207,16 +221,21 @@ class WorkerConnection(asyncio.Protocol):
             self._transport.abort()
 
 
-def _error_from(body: memoryview) -> Exception:
+def _error_from(body: memoryview, *, shows_errors: bool) -> Exception:
     """Build the error that an ERROR frame stands for. The worker is not trusted."""
     try:
         data = json.loads(bytes(body))
         reason, text = str(data["reason"]), printable(str(data["message"]))
+        raised = printable(str(data.get("raised", "")), _RAISED_LIMIT) if shows_errors else ""
+        kept_from = _KEPT_FROM.get(str(data.get("kept_from", "")), "")
     except (ValueError, TypeError, KeyError, RecursionError):
         return ModelFailed("the worker sent an error that cannot be read")
-    if reason == "MODEL_REJECTED":
-        said = "the model refuses these values, although they fit its signature"
-        return BadInput(said, reason="MODEL_REJECTED")
     if reason in ("ANSWER_TOO_LARGE", "ANSWER_INVALID"):
         return BadAnswer(f"the model's answer cannot be sent: {text}", reason=reason)
-    return ModelFailed("the model failed on these rows, although they fit its signature")
+    end = f": {raised}" if raised else ""
+    if kept_from:
+        return ModelFailed(f"the sandbox kept the model's code from {kept_from}{end}")
+    if reason == "MODEL_REJECTED":
+        said = "the model refuses these values, although they fit its signature"
+        return BadInput(said + end, reason="MODEL_REJECTED")
+    return ModelFailed(f"the model failed on these rows, although they fit its signature{end}")

@@ -43,10 +43,14 @@ _START_PATIENCE: Final = 20.0
 
 @dataclass(frozen=True, slots=True)
 class WorkerLimits:
-    """Seconds that a worker may be silent for, and the most bytes of an answer."""
+    """Seconds that a worker may be silent for, and the most bytes of an answer.
+
+    `shows_errors`: callers are told what the model's code raised.
+    """
 
     patience: float
     answer: int
+    shows_errors: bool = False
 
 
 class WorkerEngine:
@@ -64,6 +68,7 @@ class WorkerEngine:
         self._version = version
         self._folder = folder
         self._patience = limits.patience
+        self._shows_errors = limits.shows_errors
         self._limit = answer_limit(version.signature, limits.answer)
         self._threads = threads
         self._may_hold_texts = version.signature.layout is not Layout.MATRIX
@@ -197,7 +202,11 @@ class WorkerEngine:
     async def _be_connected(self, socket: Path) -> bool:
         """Connect and stay so; say, when that has ended, whether the worker had said hello."""
         connection = WorkerConnection(
-            self._version, socket, self._patience, lambda: self._forget(connection)
+            self._version,
+            socket,
+            self._patience,
+            lambda: self._forget(connection),
+            shows_errors=self._shows_errors,
         )
         loop = asyncio.get_running_loop()
         try:
