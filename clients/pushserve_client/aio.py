@@ -58,16 +58,17 @@ class AsyncClient:
         retry: bool = True,
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
+        self._is_closed = False
         options = channel_options(target, retry=retry)
-        self._channel = (
-            grpc.aio.secure_channel(target, credentials, options)
-            if credentials
-            else grpc.aio.insecure_channel(target, options)
-        )
+        with documented_errors(self._has_closed):
+            self._channel = (
+                grpc.aio.secure_channel(target, credentials, options)
+                if credentials
+                else grpc.aio.insecure_channel(target, options)
+            )
         self._stub = stubs.ModelServiceStub(self._channel)
         self._health = health_check(self._channel)
         self._timeout = requests.seconds(timeout)
-        self._is_closed = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Refuse, in words: an event loop cannot be pickled."""

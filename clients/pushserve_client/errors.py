@@ -4,6 +4,7 @@
     +-- BadData                the input cannot be sent; nothing was
     +-- BadArgument            an argument is wrong; nothing was sent (a ValueError, too)
     +-- ClientClosed           the client was closed before the call
+    +-- WrongEventLoop         an AsyncClient is used on another event loop than its own
     +-- NotPicklable           this client cannot be sent to another process (a TypeError, too)
     +-- DeploymentFailed       a deployment that was waited for has failed
     +-- CallError              the server (or the way to it) answered with an error
@@ -88,6 +89,16 @@ class ClientClosed(ClientError):
 
     def __init__(self) -> None:
         super().__init__("this client is closed; make a new one")
+
+
+class WrongEventLoop(ClientError, RuntimeError):
+    """An AsyncClient belongs to the event loop that ran when it was made, and to no other."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "an AsyncClient belongs to the event loop that runs when it is made: make it inside "
+            "the async function that uses it"
+        )
 
 
 class NotPicklable(ClientError, TypeError):

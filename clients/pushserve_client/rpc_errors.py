@@ -10,7 +10,13 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
-from pushserve_client.errors import Cancelled, ClientClosed, Details, error_from_rpc
+from pushserve_client.errors import (
+    Cancelled,
+    ClientClosed,
+    Details,
+    WrongEventLoop,
+    error_from_rpc,
+)
 
 S = TypeVar("S")
 
@@ -19,7 +25,7 @@ S = TypeVar("S")
 def documented_errors(is_closed: Callable[[], bool]) -> Iterator[None]:
     """Raise what the calls inside it raise as errors of `pushserve_client.errors`.
 
-    `is_closed` says whether the client was closed, which gRPC tells in four ways.
+    `is_closed` says whether the client was closed, which gRPC tells in several ways.
     """
     try:
         yield
@@ -28,6 +34,10 @@ def documented_errors(is_closed: Callable[[], bool]) -> Iterator[None]:
     except (ValueError, grpc.aio.UsageError) as error:
         if is_closed():
             raise ClientClosed from error
+        raise
+    except RuntimeError as error:
+        if "event loop" in str(error).lower() or "different loop" in str(error):
+            raise WrongEventLoop from error
         raise
     except asyncio.CancelledError as error:
         # A call that close() took down, which is not the end of the task that waits for it.

@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve.v1 import model_service_pb2_grpc as stubs
+from pushserve_client.cli import screen
 from pushserve_client.cli.app import app
 from pushserve_client.cli.tables import print_table
 from pushserve_client.version import __version__
@@ -162,6 +163,27 @@ def test_a_terminal_gets_a_table_as_wide_as_itself(failures):
 
     assert "DEPLOYMENT  20261128-0a1b2c-3" == lines[0]
     assert all(cell_len(line) <= 60 for line in lines)
+
+
+@pytest.mark.parametrize("columns", [44, 60, 80])
+def test_messages_on_a_screen_are_broken_between_words(monkeypatch, columns):
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=columns, color_system=None)
+    monkeypatch.setattr(screen, "errors", lambda: console)
+    message = f"{MESSAGE} https://example.org/{'long' * 30}"
+
+    screen.fail(message, FAILURE.fix)
+
+    lines = file.getvalue().splitlines()
+    assert ["error:", *message.split(), *FAILURE.fix.split()] == file.getvalue().split()
+    assert all(len(line) <= columns for line in lines if "https" not in line)
+    assert len(lines) > 3
+
+
+def test_in_a_pipe_a_message_is_as_long_as_it_is(run, failures):
+    assert (
+        f" while checking: {MESSAGE}\nCommit it.\n" in run("deployment", "20261128-0a1b2c-2").stderr
+    )
 
 
 def test_in_a_pipe_a_row_is_a_line(run, failures):

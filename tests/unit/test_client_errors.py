@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import gc
 import multiprocessing
 import pickle
 
@@ -40,7 +41,8 @@ def every_error() -> list[errors.ClientError]:
         elif issubclass(kind, errors.DeploymentFailed):
             made.append(kind(deployment))
         else:
-            made.append(kind() if kind is errors.ClientClosed else kind("text"))
+            has_text = kind not in (errors.ClientClosed, errors.WrongEventLoop)
+            made.append(kind("text") if has_text else kind())
     return made
 
 
@@ -318,3 +320,20 @@ def test_a_cancelled_task_is_cancelled(fake_server):
             fake_server.service.hang.set()
 
     asyncio.run(story())
+
+
+@pytest.mark.filterwarnings("ignore:coroutine 'UnaryUnaryCall._invoke' was never awaited")
+def test_another_event_loop_is_told(fake_server):
+    """A client that outlives its asyncio.run."""
+
+    async def made():
+        return AsyncClient(fake_server.address, timeout=10)
+
+    async def used(client):
+        await asyncio.wait_for(client.get("iris"), timeout=20)
+
+    client = asyncio.run(made())
+    with pytest.raises(errors.WrongEventLoop, match="inside the async function"):
+        asyncio.run(used(client))
+    del client
+    gc.collect()

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
-from rich.text import Text
 
 from pushserve_client.cli import screen
 from pushserve_client.cli.connection import (
@@ -98,7 +97,7 @@ def _say_how_it_ended(client: Client, last: Deployment, target: str) -> None:
     if details is not None and last.state is DeploymentState.READY:
         screen.say("to call it:")
         for line in lines_to_copy(details, last, target):
-            screen.say(f"  {line}")
+            screen.copyable(f"  {line}")
 
 
 def _show(client: Client, name: str, deadline: Deadline) -> Deployment:
@@ -109,9 +108,9 @@ def _show(client: Client, name: str, deadline: Deadline) -> Deployment:
         for deployment in client.watch(name, timeout=deadline.left()):
             lines = list(stage_lines(deployment))
             for line in lines[shown:]:
-                console.print(Text(screen.clean(line)), soft_wrap=True)
+                screen.say(line, console=console)
             shown = max(shown, len(lines))
-            running.show(screen.clean(f"{deployment.state.lower()} {deployment.message}"))
+            running.show(f"{deployment.state.lower()} {deployment.message}")
     return deployment
 
 

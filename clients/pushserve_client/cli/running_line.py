@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
+from pushserve_client.cli import screen
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -30,7 +32,7 @@ class RunningLine:
 
     def show(self, text: str) -> None:
         """Show another text, with the seconds since the line began."""
-        self._text = text
+        self._text = " ".join(screen.clean(text).split())
 
     def __rich__(self) -> Text:
         seconds = int(time.monotonic() - self._since)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -41,23 +42,43 @@ def clean(value: object) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in str(value))
 
 
-def say(message: str = "", style: str = "") -> None:
-    """Print a line of the result."""
-    output().print(Text(clean(message), style=style), soft_wrap=True)
+def say(message: str = "", style: str = "", console: Console | None = None) -> None:
+    """Print a line of the result; `console` is the one that has something at its bottom."""
+    _print(console or output(), message, style)
+
+
+def copyable(line: str) -> None:
+    """Print a line for somebody's shell: on a screen, too, it is one line, whatever its length."""
+    output().print(Text(clean(line)), soft_wrap=True)
 
 
 def remark(message: str) -> None:
     """Print a line beside the result, which a pipe does not get; "" prints nothing."""
     if message:
-        errors().print(Text(clean(message), style="dim"), soft_wrap=True)
+        _print(errors(), message, "dim")
 
 
 def fail(message: str, fix: str = "") -> None:
     """Print what is wrong (a phrase) in one red line, and what to do about it (sentences)."""
-    console = errors()
-    console.print(Text(f"error: {clean(message)}", style="bold red"), soft_wrap=True)
+    _print(errors(), f"error: {message}", "bold red")
     if fix:
-        console.print(Text(clean(fix)), soft_wrap=True)
+        _print(errors(), fix)
+
+
+def _print(console: Console, message: str, style: str = "") -> None:
+    """Print text; on a screen it is broken between words, and a longer word stays whole."""
+    text = clean(message)
+    if console.is_terminal:
+        text = "\n".join(broken(line, console.width) for line in text.split("\n"))
+    console.print(Text(text, style=style), soft_wrap=True)
+
+
+def broken(line: str, width: int) -> str:
+    """Break a line between words; the next ones begin as far in as it does."""
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
