@@ -29,6 +29,8 @@ _NUMBERS: Final[dict[tuple[int, int], Any]] = {
     (_FLOAT, 64): ctypes.c_double,
     (_BOOL, 8): ctypes.c_uint8,
 }
+_READABLE: Final = (1, 3)
+"""Memory of the processor's own, and what it shares with a device (DLPack's numbers)."""
 _NAN, _SENTINEL, _BIT_MASK, _BYTE_MASK = 1, 2, 3, 4
 
 
@@ -49,6 +51,9 @@ def columns_of_frame(frame: Any) -> list[tuple[str, ColumnValues]]:
 
 
 def _read(name: str, column: Any) -> tuple[str, list[Any]]:
+    memory, _ = column.get_buffers()["data"]
+    if int(memory.__dlpack_device__()[0]) not in _READABLE:
+        raise BadData(f"column {name!r} is in a device's memory; copy the frame to the host's")
     kind, values = _values(name, column, column.dtype, column.get_buffers())
     how, null = column.describe_null
     if how == _NAN:

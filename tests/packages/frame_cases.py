@@ -210,6 +210,36 @@ def test_what_has_no_equal_is_refused_by_name(frame):
         sent(frame)
 
 
+class OnDevice:
+    """A frame whose buffers are a GPU's: their addresses mean nothing here."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __getattr__(self, name):
+        if name.startswith("__arrow"):
+            raise AttributeError(name)
+        found = getattr(self.inner, name)
+        if name == "get_buffers":
+            return lambda: {"data": (OnDevice(found()["data"][0]), None)}
+        if name in ("get_chunks", "get_column_by_name"):
+            return lambda *a: (
+                [OnDevice(self.inner)] if name == "get_chunks" else OnDevice(found(*a))
+            )
+        return found
+
+    def __dataframe__(self, **_):
+        return OnDevice(self.inner.__dataframe__())
+
+    def __dlpack_device__(self):
+        return (2, 0)
+
+
+def test_memory_of_a_device_is_not_read():
+    with pytest.raises(BadData, match="'x' is in a device's memory"):
+        sent(OnDevice(pa.table({"x": [1.0]})))
+
+
 def test_rows_of_these_libraries_are_rows():
     rows = [{"a": 1.0, "b": "x"}, {"a": None, "b": "y"}]
     frame = pl.DataFrame(rows)

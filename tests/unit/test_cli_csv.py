@@ -268,6 +268,16 @@ def test_the_index_that_pandas_writes_is_left_out(run, fake_server):
     assert "the column without a name is left out" in result.stderr
 
 
+@pytest.mark.parametrize("index", [True, False])
+def test_columns_that_are_numbered(run, fake_server, index):
+    """As pandas writes a frame without names; a row of such numbers is no header."""
+    result = run(pd.DataFrame([[5.0, "x"]]).to_csv(index=index))
+
+    assert {"length": [5.0], "code": ["x"]} == sent(fake_server)
+    assert "taken by their position" in result.stderr
+    assert "the first line must name the columns" in run("1,0\n5,x\n").stderr
+
+
 def test_what_pandas_writes_is_what_pandas_sends(run, typed):
     frame = pd.DataFrame(
         {"double": [1.5, None], "whole": pd.array([2**53 + 1, None], "Int64"),

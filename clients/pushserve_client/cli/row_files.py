@@ -94,7 +94,19 @@ def inputs_from_csv(
     if features and names.count("") == 1 and "" not in features:
         remark("the column without a name is left out")
         lines = [Line(n, [c for c, name in zip(cells, names) if name]) for n, cells in lines]
+    if _are_numbered(lines[0].cells, features):
+        remark("columns called 0, 1, 2, … are taken by their position")
+        lines[0] = Line(lines[0].number, list(features))
     return _inputs(lines, features, form.decimal)
+
+
+def _are_numbered(names: Sequence[str], features: dict[str, Feature]) -> bool:
+    """Whether a header is what pandas writes of columns without names.
+
+    One column called 0 may as well be a row.
+    """
+    counted = [str(i) for i in range(len(features))]
+    return len(counted) > 1 and names == counted and not set(counted) & set(features)
 
 
 def _inputs(lines: Sequence[Line], features: dict[str, Feature], decimal: str) -> Any:
