@@ -62,7 +62,9 @@ def _as_list(inputs: Any) -> Any:
 
 
 def _fill(request: pb.PredictRequest, inputs: Any) -> None:
-    if is_pandas(inputs, "DataFrame"):
+    if is_numpy(inputs, "ndarray") and inputs.ndim == 2:
+        request.tensor.CopyFrom(_tensor(inputs))
+    elif is_pandas(inputs, "DataFrame"):
         _check_names([str(name) for name in inputs.columns])
         request.table.CopyFrom(_arrays().table_from_frame(inputs))
     elif _is_unnamed_column(inputs):
@@ -118,8 +120,8 @@ def _row(row: Mapping[Any, Any]) -> Any:
 
 
 def _tensor(inputs: Any) -> pb.Tensor:
-    if any(inspect.getattr_static(inputs, name, None) for name in _HAS_NAMES) and not is_numpy(
-        inputs, "ndarray"
+    if not _is_plain(inputs) and any(
+        inspect.getattr_static(inputs, name, None) for name in _HAS_NAMES
     ):
         raise BadData(
             f"a {type(inputs).__name__} has named columns, which cannot be read: make it a frame "
@@ -131,6 +133,11 @@ def _tensor(inputs: Any) -> pb.Tensor:
     if tensor is None:
         tensor = _arrays().tensor_from_array(inputs)
     return tensor
+
+
+def _is_plain(inputs: Any) -> bool:
+    """Whether nothing about it can be named."""
+    return isinstance(inputs, (list, tuple)) or is_numpy(inputs, "ndarray")
 
 
 def _is_empty(inputs: Any) -> bool:
