@@ -114,7 +114,7 @@ def test_a_stub_calls_what_the_generated_one_calls(protoc):
     generated["ModelServiceStub"](theirs)
     stubs.ModelServiceStub(ours)
 
-    assert 11 == len(theirs.made)
+    assert 12 == len(theirs.made)
     assert theirs.made == ours.made
 
 
