@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf import struct_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -200,8 +201,15 @@ def prediction_from_proto(message: pb.PredictResponse) -> Prediction:
         engine=engine_from_proto(message.engine),
         outputs=OutputArrays(message),
         output_classes={o.name: tuple(o.classes) for o in message.outputs if o.classes},
-        rows=tuple(object_from_proto(row) for row in message.rows),
+        rows=tuple(_in_order(object_from_proto(row), message.row_keys) for row in message.rows),
     )
+
+
+def _in_order(row: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """Put a row's keys into the order in which the model gave the first one's, others behind."""
+    known = [key for key in keys if key in row]
+    more = sorted(key for key in row if key not in keys) if len(known) < len(row) else []
+    return {key: row[key] for key in (*known, *more)}
 
 
 def outcome_from_proto(message: pb.PredictStreamResponse) -> Prediction | CallError:

@@ -57,7 +57,10 @@ def typed_values(values: Sequence[Any]) -> tuple[DType, NDArray[Any]]:
 
 
 def open_column(values: Sequence[Any], default: DType) -> Array:
-    """Make a column of plain values; None is null. Only nulls make one of the default type."""
+    """Make a column of plain values; None is null. Only nulls make one of the default type.
+
+    Whole numbers beside nulls are float64, as pandas reads JSON.
+    """
     nulls = np.fromiter((value is None for value in values), bool, len(values))
     present = [value for value in values if value is not None]
     if not present:
@@ -65,6 +68,8 @@ def open_column(values: Sequence[Any], default: DType) -> Array:
     dtype, found = typed_values(present)
     if len(present) == len(values):
         return Array(dtype, found)
+    if dtype is DType.INT64:
+        dtype = DType.FLOAT64
     filled = blanks(dtype, len(values))
     filled[~nulls] = found
     return Array(dtype, filled, nulls)

@@ -344,7 +344,7 @@ class TestOpenTypes:
             ([True, False], DType.BOOL),
             (["a", ""], DType.STRING),
             ([True, 1.0, "a"], DType.JSON),
-            ([None, 2.0], DType.INT64),
+            ([None, 2.0], DType.FLOAT64),
             ([None, "a"], DType.STRING),
             ([None, None], DType.FLOAT64),
         ],

@@ -83,6 +83,10 @@ def by_name(data):
     return data[sorted(data.columns)] if hasattr(data, "columns") else data
 
 
+def as_texts(data):
+    return data.astype(str)
+
+
 def dummies(frame):
     return pd.get_dummies(frame.astype({"flag": str})).reindex(
         columns=["code_1", "code_2", "code_3", "flag_True", "flag_False"], fill_value=0
@@ -223,6 +227,15 @@ class TestOpenTypes:
 
         check(folder, model, frame, signature=declared("a", "b", "c"))
 
+    def test_whole_numbers_with_gaps(self, folder):
+        """pandas' Int64 in a table is that; in JSON's rows it is what pandas reads of them."""
+        whole = pd.DataFrame({"code": pd.array([1, 2, None] * 20, dtype="Int64")})
+        encoder = make_pipeline(ToStr(), OneHotEncoder())
+        model = make_pipeline(make_column_transformer((encoder, ["code"])), LogisticRegression())
+        doors = Doors(model.fit(whole, whole.code.isna()), folder.signature(model, engine="worker"))
+
+        assert model.predict(whole).tolist() == doors.table(whole)["label"].tolist()
+
     def test_get_dummies(self, folder):
         frame = pd.DataFrame({"code": ["1", "2", "3"] * 20, "flag": [True, False, True] * 20})
 
@@ -316,6 +329,15 @@ class TestNone:
     def test_truth_values_with_none(self, folder):
         frame = pd.DataFrame({"c": pd.Series([True, False, None, True] * 20, dtype=object)})
         model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(frame, frame.c.isna())
+
+        check(folder, model, frame)
+
+    def test_what_fills_gaps_is_no_type(self, folder):
+        """A text stands for what is missing among truth values."""
+        frame = pd.DataFrame({"c": pd.Series([True, False, None, True] * 20, dtype=object)})
+        fill = SimpleImputer(strategy="constant", fill_value="unknown", missing_values=None)
+        steps = make_pipeline(fill, FunctionTransformer(as_texts), OneHotEncoder())
+        model = make_pipeline(steps, LogisticRegression()).fit(frame, frame.c.isna())
 
         check(folder, model, frame)
 

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushserve.v1 import model_service_pb2 as pb
+from pushserve_client.from_messages import prediction_from_proto
 from pushserve_runtime.frames import Array
 from pushserve_runtime.signature import DType, Layout, OutputSpec, Signature
+from pushserve_sandbox.worker.struct_bytes import struct_bytes
 from pushserve_server.api.doors.predict_outputs import make_encoder
 from pushserve_server.domain.records import EngineName, Version
 from pushserve_server.errors import BadAnswer
@@ -98,6 +100,31 @@ def test_objects_become_rows():
     got = answer([OutputSpec("output", DType.JSON)], [Array(DType.JSON, rows)])
     assert [1.0, "x", None, True] == list(got.rows[0]["nested"]["list"])
     assert 2 == len(got.rows)
+
+
+def test_keys_keep_the_order_of_the_first_row():
+    """Through the client, too: an object of protobuf has no order."""
+    names = [f"key {i * 7 % 20}" for i in range(20)]
+    rows = texts(
+        struct_bytes(dict.fromkeys(names, 1)),
+        struct_bytes(dict.fromkeys(["z", *reversed(names), "b"], 2)),
+    )
+
+    got = prediction_from_proto(
+        answer([OutputSpec("output", DType.JSON)], [Array(DType.JSON, rows)])
+    )
+
+    assert names == list(got.rows[0])
+    assert [*names, "b", "z"] == list(got.rows[1])
+
+
+@pytest.mark.parametrize("keys", [0, 1, 3, 130, 1001])
+def test_long_names_and_many(keys):
+    names = [f"{'k' * (i % 200)}{i}" for i in range(keys)]
+    rows = texts(struct_bytes({name: {"nested": "x" * 300} for name in names}))
+    got = answer([OutputSpec("output", DType.JSON)], [Array(DType.JSON, rows)])
+    assert set(names) == set(got.rows[0])
+    assert (names if keys <= 1000 else []) == list(got.row_keys)
 
 
 def test_rows_alone_are_what_they_are_among_others():

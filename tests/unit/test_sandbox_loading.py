@@ -142,7 +142,10 @@ def test_class_of_the_training_script_has_its_own_fix(folder):
     """A pickle of a class in __main__ is the commonest trap; the fix says what to do."""
     folder.write("model.pkl", b"c__main__\nMine\n.")
 
-    assert "Move Mine into a file of its own" in folder.build(format="pickle", artifact="model.pkl")["fix"]
+    assert (
+        "Move Mine into a file of its own"
+        in folder.build(format="pickle", artifact="model.pkl")["fix"]
+    )
 
 
 def test_module_beside_the_pickle_is_found(folder):

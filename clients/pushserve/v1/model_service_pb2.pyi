@@ -401,6 +401,7 @@ class PredictResponse(_message.Message):
     ENGINE_FIELD_NUMBER: _builtins.int
     OUTPUTS_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
+    ROW_KEYS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model."""
     version: _builtins.int
@@ -417,6 +418,12 @@ class PredictResponse(_message.Message):
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]:
         """One object for each row, where the model is a `predict.py`."""
 
+    @_builtins.property
+    def row_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of the first of `rows`, in the order in which the `predict.py` gave
+        them: an object of protobuf has none.
+        """
+
     def __init__(
         self,
         *,
@@ -426,10 +433,11 @@ class PredictResponse(_message.Message):
         engine: Global___Engine.ValueType = ...,
         outputs: _abc.Iterable[Global___Output] | None = ...,
         rows: _abc.Iterable[_struct_pb2.Struct] | None = ...,
+        row_keys: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "engine", b"engine", "model", b"model", "outputs", b"outputs", "rows", b"rows", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "engine", b"engine", "model", b"model", "outputs", b"outputs", "row_keys", b"row_keys", "rows", b"rows", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

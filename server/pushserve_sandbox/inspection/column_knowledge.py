@@ -98,20 +98,14 @@ def _contradict(first: Known, other: Known) -> bool:
 
 def own_columns(estimator: Any, branch: str) -> list[Known]:
     """What the estimator itself knows of each of its columns."""
-    none = getattr(estimator, "missing_values", 0) is None
     categories = getattr(estimator, "categories_", None)
     if isinstance(categories, list):
         strict = getattr(estimator, "handle_unknown", "ignore") == "error"
         return [_of_categories(values, strict, branch) for values in categories]
     statistics = getattr(estimator, "statistics_", None)
-    if isinstance(statistics, np.ndarray) and statistics.dtype.kind in "OUSb":
-        return [replace(_of_values([value], branch), none=none) for value in statistics.tolist()]
-    means = getattr(estimator, "mean_", statistics)
-    if isinstance(means, np.ndarray) and means.ndim == 1 and means.dtype.kind in "fi":
-        return [
-            replace(_of_values([value], branch), dtype=None, numbers=True, none=none)
-            for value in means.tolist()
-        ]
+    found = _of_statistics(estimator, getattr(estimator, "mean_", statistics), branch)
+    if found:
+        return found
     remembered = remembered_columns(estimator)
     if remembered:
         return [Known(dtype, items[:3], items, branch, numbers=True) for dtype, items in remembered]
@@ -119,6 +113,19 @@ def own_columns(estimator: Any, branch: str) -> list[Known]:
         words = sorted(getattr(estimator, "vocabulary_", None) or ["text"])
         return [Known(DType.STRING, tuple(str(word) for word in words[:3]), branch=branch)]
     return []
+
+
+def _of_statistics(estimator: Any, values: Any, branch: str) -> list[Known]:
+    """What a mean or an imputer's filler says of each column."""
+    if not isinstance(values, np.ndarray) or values.ndim != 1:
+        return []
+    none = getattr(estimator, "missing_values", 0) is None
+    known = [replace(_of_values([value], branch), none=none) for value in values.tolist()]
+    if values.dtype.kind in "fi":
+        return [replace(item, dtype=None, numbers=True) for item in known]
+    if getattr(estimator, "strategy", "") == "constant":  # a filler, and no value of the column
+        return [Known(branch=branch, none=none) for _ in known]
+    return known if values.dtype.kind in "OUSb" else []
 
 
 def _of_categories(values: Any, strict: bool, branch: str) -> Known:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -99,31 +100,51 @@ def _column_functions(
 
     text = text_dtype()
 
-    def as_categories(feature: Feature) -> Callable[[Array], Any]:
-        kind = pd.CategoricalDtype(list(feature.categories))
-        return lambda array: pd.Series(_objects(array, np.nan), dtype=kind)
-
-    def as_objects(array: Array) -> Any:
-        return pd.Series(_objects(array, None), dtype=object)
-
-    def as_dates(array: Array) -> Any:
-        return pd.to_datetime(pd.Series(_objects(array, None), dtype=object))
-
-    def as_sent(array: Array) -> Any:
-        if array.dtype is DType.STRING:
-            return pd.Series(_objects(array, np.nan), dtype=text)
-        if array.dtype is DType.JSON or (array.dtype is DType.BOOL and array.nulls is not None):
-            return pd.Series(_objects(array, None), dtype=object)
-        return _numbers(array)
-
     def of(feature: Feature, chosen: bool | None) -> Callable[[Array], Any]:
         if chosen:
-            return as_categories(feature)
+            return partial(_typed_series, pd.CategoricalDtype(list(feature.categories)))
         if feature.as_dates:
-            return as_dates
-        return as_objects if feature.null_is_none else as_sent
+            return _dates
+        if feature.null_is_none:
+            return _object_series
+        return partial(_open_series if feature.is_open else _series, text)
 
-    return [of(f, chosen) for f, chosen in zip_longest(features, categorical)]
+    return [of(feature, chosen) for feature, chosen in zip_longest(features, categorical)]
+
+
+def _series(text: Any, array: Array) -> Any:
+    """Give a column of a known type; texts are of pandas' type `text`."""
+    if array.dtype is DType.STRING:
+        return _typed_series(text, array)
+    if array.dtype is DType.JSON or (array.dtype is DType.BOOL and array.nulls is not None):
+        return _object_series(array)
+    return _numbers(array)
+
+
+def _open_series(text: Any, array: Array) -> Any:
+    import pandas as pd  # noqa: PLC0415
+
+    if array.dtype is DType.INT64 and array.nulls is not None:  # only pandas' Int64 is sent so
+        return pd.arrays.IntegerArray(array.values.astype("<i8"), array.nulls.copy())
+    return _series(text, array)
+
+
+def _typed_series(kind: Any, array: Array) -> Any:
+    import pandas as pd  # noqa: PLC0415
+
+    return pd.Series(_objects(array, np.nan), dtype=kind)
+
+
+def _object_series(array: Array) -> Any:
+    import pandas as pd  # noqa: PLC0415
+
+    return pd.Series(_objects(array, None), dtype=object)
+
+
+def _dates(array: Array) -> Any:
+    import pandas as pd  # noqa: PLC0415
+
+    return pd.to_datetime(_object_series(array))
 
 
 def _null(feature: Feature) -> float | None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve_runtime.frames import Array
 from pushserve_runtime.signature import DType, OutputSpec
-from pushserve_server.api.doors.wire_format import length_delimited_tag, varint
+from pushserve_server.api.doors.wire_format import length_delimited_tag, map_keys, varint
 from pushserve_server.api.record_messages import ENGINE_TO_PROTO
 from pushserve_server.domain.records import Version
 from pushserve_server.errors import BadAnswer
@@ -29,6 +29,7 @@ _MOST_LABELS: Final = 4096
 
 
 _ROWS: Final = length_delimited_tag(pb.PredictResponse, "rows")
+_ROW_KEYS: Final = length_delimited_tag(pb.PredictResponse, "row_keys")
 _OUTPUTS: Final = length_delimited_tag(pb.PredictResponse, "outputs")
 _SHAPE: Final = length_delimited_tag(pb.Output, "shape")
 _DOUBLES: Final = length_delimited_tag(pb.Output, "doubles")
@@ -172,4 +173,6 @@ def _rows_message(array: Array) -> bytes:
         except DecodeError:
             raise BadAnswer("the worker gave a row that is no JSON object") from None
         parts += (_ROWS, varint(len(item)), item)
+    for key in map_keys(array.values[0]):
+        parts += (_ROW_KEYS, varint(len(key)), key)
     return b"".join(parts)
