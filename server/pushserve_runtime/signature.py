@@ -92,7 +92,7 @@ class Feature:
     @property
     def is_open(self) -> bool:
         """Whether its values keep the type that they are sent in."""
-        return self.accepts in (Accepts.NUMBERS, Accepts.ANYTHING)
+        return self.accepts is Accepts.ANYTHING or self.accepts is Accepts.NUMBERS
 
 
 @dataclass(frozen=True, slots=True)

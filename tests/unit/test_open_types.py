@@ -87,6 +87,11 @@ def as_texts(data):
     return data.astype(str)
 
 
+def clipped(frame):
+    frame.loc[frame.a < 0, "a"] = 0
+    return frame
+
+
 def dummies(frame):
     return pd.get_dummies(frame.astype({"flag": str})).reindex(
         columns=["code_1", "code_2", "code_3", "flag_True", "flag_False"], fill_value=0
@@ -242,6 +247,18 @@ class TestOpenTypes:
         model = make_pipeline(FunctionTransformer(dummies), LogisticRegression())
 
         check(folder, model.fit(frame, frame.code == "2"), frame)
+
+    def test_own_code_may_write_into_its_frame(self, folder):
+        """A request's buffers may not be written into; a frame of them may."""
+        frame = pd.DataFrame({"a": rng.normal(size=60), "b": [1, 2, 3] * 20})
+        model = make_pipeline(FunctionTransformer(clipped), LogisticRegression())
+        model.fit(frame.copy(), frame.a > 0.5)
+        doors = Doors(model, folder.signature(model, engine="worker"))
+
+        expected = model.predict(frame.copy()).tolist()
+
+        assert expected == doors.table(frame)["label"].tolist()
+        assert expected == doors.rows(frame)["label"].tolist()
 
     def test_an_array_keeps_its_type(self, folder):
         data = np.arange(60)[:, None] % 3

@@ -66,7 +66,7 @@ def coerce(feature: Feature, given: GivenColumn, rows: int, found: Violations) -
         row = int(np.flatnonzero(nulls)[0])
         found.add(feature.name, f"null in row {row}, where {_wanted(feature)} is expected", "NULL")
         return None
-    if feature.is_open:
+    if feature.accepts is not Accepts.DTYPE:
         return _as_sent(feature, values, nulls, found)
     converted = _convert(feature, values, nulls, found)
     if converted is None:
@@ -95,7 +95,8 @@ def _without_nulls(
 
 
 def _is_float(feature: Feature) -> bool:
-    return feature.dtype in (DType.FLOAT64, DType.FLOAT32) or feature.is_open
+    dtype = feature.dtype
+    return dtype is DType.FLOAT64 or dtype is DType.FLOAT32 or feature.is_open
 
 
 def _as_sent(
@@ -151,6 +152,8 @@ def _whole_numbers(
     feature: Feature, values: NDArray[Any], nulls: NDArray[np.bool_] | None, found: Violations
 ) -> NDArray[Any] | None:
     target = np.int64 if feature.dtype is DType.INT64 else np.int32
+    if nulls is None and values.dtype == target:
+        return values
     if nulls is not None:
         values = np.where(nulls, 0, values)
     if values.dtype.kind == "f":

@@ -149,8 +149,9 @@ class Decoder:
     def _from_columns(self, given: Sequence[GivenColumn], rows: int) -> DecodedRequest:
         found = Violations()
         by_name = self._by_name(given, rows, found)
+        column = self._column if self._unused else col.coerce
         arrays = [
-            self._column(feature, by_name[feature.name], rows, found)
+            column(feature, by_name[feature.name], rows, found)
             for feature in self._inputs
             if feature.name in by_name
         ]
