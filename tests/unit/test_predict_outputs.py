@@ -211,5 +211,6 @@ def test_joined_rows_are_what_protobuf_makes_of_the_same_objects(objects):
     )
     for item in objects:
         expected.rows.add().update(item)
-    rows = texts(*map(struct, objects))
+    expected.row_keys.extend(objects[0])
+    rows = texts(*map(struct_bytes, objects))
     assert expected == answer([OutputSpec("output", DType.JSON)], [Array(DType.JSON, rows)])
