@@ -149,17 +149,24 @@ When a model is built, it is converted to an ONNX graph, in float64 where the op
 it, else in float32. The graph is then compared with scikit-learn's own answers: on the
 repository's examples, and on 3,000 to 7,000 rows made for this model. These lie in and beyond
 the ranges that the model shows (scaler statistics, categories, edges), on the thresholds of its
-trees and one float to either side (through the steps before the trees too), on whole numbers,
-at offsets of 1e8, and at zeros, denormals and missing values. Labels must be equal; a number
-may be off by 1e-6 of itself or, near zero, of the output's usual size (at most 1). Of a
-classifier, the scores behind the label are compared too, asked for or not.
+trees and bins and one float to either side (through the steps before them too), on its centres and
+support vectors and half way between, on whole numbers, at offsets of 1e8, up to 1e300, and at
+zeros, denormals and missing values. Labels must be equal; a number may be off by 1e-6 of itself or,
+near zero, of the output's usual size (at most 1), in float32 by a quarter of that. Of a classifier,
+the scores behind the label are compared too, asked for or not.
+
+Where thresholds (trees, bins, encoders) stand behind other steps, what these hand on must have
+scikit-learn's own bits, for rows alone and in batches. So PCA or PowerTransformer before histogram
+boosting is served by a worker, StandardScaler is not. A row that scikit-learn refuses, such as an
+unknown category or a value that float32 cannot hold before trees, is refused by the graph too.
+Classes of your own, also in a pipeline, and methods set on an instance stay Python.
 
 A model that passes is served as that graph, in the server's process, and no code of the
 repository runs. Any other is served by scikit-learn in a worker; `pushserve get` says why.
 `engine = "worker"` in `pushserve.toml` skips all this, and `engine = "onnx"` refuses a push that
 does not pass. Outputs that are not given by default (`decision_function`, `apply`, …) and that
-the graph lacks are left out; the reason names them. A row that scikit-learn refuses, such as a
-value that float32 cannot hold before trees, is not compared.
+the graph lacks are left out; the reason names them. What the comparison may take is counted in
+processor time (5 s for the estimator, 8 s for the graph), so a busy server decides as an idle one.
 
 Where they are installed (`pushserve[boosting]`), XGBoost's and LightGBM's models are compared with
 these packages' own answers in the same way. XGBoost adds leaves in float32 and so does its graph,

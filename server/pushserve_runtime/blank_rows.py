@@ -23,7 +23,8 @@ _EXTREMES: Final = {
 def blank_rows(signature: Signature, rows: int, text: str = "") -> list[Array]:
     """Make rows of zeros and of `text`, or of the first category where others are refused."""
     if signature.layout is Layout.MATRIX:
-        return [Array(DType.FLOAT64, np.zeros((rows, len(signature.inputs))))]
+        row = [feature.categories[0] if feature.categories else 0 for feature in signature.inputs]
+        return [Array(DType.FLOAT64, np.tile(np.array(row, np.float64), (rows, 1)))]
     return [_blank_column(feature, rows, text) for feature in signature.inputs]
 
 

@@ -30,6 +30,9 @@ NULL_TEXT_KEY: Final = "pushserve.null_text"
 NULL_TEXT: Final = "\ufdd0null"
 """What graphs have there that a build makes; no text that is meant to be read has U+FDD0."""
 
+REFUSES: Final = "pushserve_refuses_"
+"""Nodes of graphs that a build makes have names like this where they raise on purpose."""
+
 # What skl2onnx calls them.
 _USUAL: Final = {
     "output_label": "label",
@@ -279,9 +282,14 @@ class OnnxPredictor:
         return feed
 
     def _column(self, array: Array, dtype: np.dtype[Any]) -> NDArray[Any]:
+        values: NDArray[Any] = array.values.astype(dtype, copy=False)
+        if dtype.kind == "O" and self._null_text:
+            same = values == self._null_text
+            if same.any():  # no missing text, but one that nobody knows
+                values = np.where(same, self._null_text + NULL_TEXT, values)
         if array.nulls is None:
-            return array.values.astype(dtype, copy=False)
-        values = array.values.astype(dtype)
+            return values
+        values = values.copy()
         values[array.nulls] = self._null_text if dtype.kind == "O" else np.nan
         return values
 

@@ -13,7 +13,7 @@ from pushserve_runtime.job_spec import Declared
 from pushserve_runtime.signature import DType
 from pushserve_sandbox.inspection.estimator import inspect_estimator
 from pushserve_sandbox.onnx_compiler.compile import Compiled, Refused, compile_estimator
-from pushserve_sandbox.onnx_compiler.proof.trial_rows import trial_rows
+from pushserve_sandbox.onnx_compiler.proof.trial_rows import EXTREMES, trial_rows
 from pushserve_sandbox.onnx_compiler.trees import xgboost_trees
 from pushserve_sandbox.onnx_compiler.trees.booster_trees import booster_trees
 
@@ -146,7 +146,7 @@ def test_rows_lie_on_thresholds_behind_a_scaler(make):
     model = scaled(make()).fit(WHOLE, three)
     signature = inspect_estimator(model, Declared(), []).signature
     (rows,) = trial_rows(model, signature, [])
-    seen = model[0].transform(rows.values)
+    seen = model[0].transform(rows.values[:-EXTREMES])
     if make is xgb:
         seen = seen.astype(np.float32)
     trees = booster_trees(model[1])

@@ -30,7 +30,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from pushserve_runtime.job_spec import Declared
 from pushserve_sandbox.inspection.estimator import inspect_estimator
 from pushserve_sandbox.onnx_compiler.compile import Compiled, Refused, compile_estimator
-from pushserve_sandbox.onnx_compiler.proof.trial_rows import trial_rows
+from pushserve_sandbox.onnx_compiler.proof.trial_rows import EXTREMES, take, trial_rows
 from pushserve_sandbox.prediction.row_arrays import arrays_of
 
 X, three = make_classification(300, 6, n_informative=6, n_redundant=0, n_classes=3, random_state=0)
@@ -77,7 +77,7 @@ TREES = {
 def test_trees_are_exact(name):
     model, data, target = TREES[name]
     predictor, result = compiled(model.fit(data, target))
-    rows = trial_rows(model, predictor.signature, [])
+    rows = take(trial_rows(model, predictor.signature, []), slice(0, -EXTREMES))
     names = list(predictor.signature.default_outputs)
 
     assert isinstance(result, Compiled), result.reason

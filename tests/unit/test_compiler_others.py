@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.cluster import AffinityPropagation, Birch, MeanShift
+from sklearn.cluster import AffinityPropagation, MeanShift
 from sklearn.cross_decomposition import CCA, PLSCanonical
 from sklearn.datasets import make_classification
 from sklearn.ensemble import IsolationForest, RandomForestClassifier, VotingClassifier
@@ -91,7 +91,6 @@ MODELS = {
     "dots": (process(DotProduct()), SIZES),
     "cross": (CCA(2), X[:, :2] @ [[1, 2], [3, 1]]),
     "canonical": (PLSCanonical(2), X[:, :2] @ [[1, 2], [3, 1]]),
-    "parts": (Birch(), None),
     "means": (MeanShift(bandwidth=2.0), None),
     "examples": (AffinityPropagation(max_iter=500, random_state=0), None),
     "mixture": (GaussianMixture(3, random_state=0), None),

@@ -26,6 +26,7 @@ from pushserve_sandbox.onnx_compiler.proof.threshold_rows import (
 )
 from pushserve_sandbox.onnx_compiler.proof.trial_rows import trial_rows
 from pushserve_sandbox.onnx_compiler.trees.tree_arrays import NotCompilable
+from pushserve_sandbox.prediction.model_outputs import quiet
 
 X, y = make_classification(400, 5, n_informative=5, n_redundant=0, n_classes=2, random_state=1)
 WHOLE = np.round(6 * X)
@@ -46,12 +47,14 @@ class Case:
         return onnx.load_from_string(result.graph)
 
     def judge(self, graph):
-        return judged(graph.SerializeToString(), self.signature, self.answers, "float64")
+        with quiet():  # float32 does not hold all trial rows
+            return judged(graph.SerializeToString(), self.signature, self.answers, "float64")
 
     def float32(self):
         graph = convert(self.model, self.signature, Form("float32", joined=True))
         part = self.answers.first(512)
-        return finish(graph, self.signature, part.rows, part.outputs)
+        with quiet():
+            return finish(graph, self.signature, part.rows, part.outputs)
 
 
 def thresholds_of(graph):

@@ -258,7 +258,7 @@ def test_every_converter_is_in_the_table():
     assert len(ours) > 40
     listed = {cells[0] for cells in rows("compile.md")}
     words = {word for cell in listed for word in re.findall(r"\w+", cell)}
-    assert set() == ours - words
+    assert {"Mark"} == ours - words  # a step of the compiler's own
 
 
 # Reasons

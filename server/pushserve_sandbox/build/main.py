@@ -35,7 +35,7 @@ from pushserve_sandbox.loading.load import (
     read_model,
 )
 from pushserve_sandbox.onnx_compiler.result import Compiled, Refused
-from pushserve_sandbox.prediction.predictor import Predictor
+from pushserve_sandbox.prediction.predictor import EstimatorPredictor
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +173,9 @@ def _too_large(error: messages.ChannelError) -> BuildFailed:
     )
 
 
-def _compiled(model: Any, own: Predictor, inputs: Sequence[Any], limit: int) -> Compiled | Refused:
+def _compiled(
+    model: Any, own: EstimatorPredictor, inputs: Sequence[Any], limit: int
+) -> Compiled | Refused:
     """Compile it, if the compiler can be imported where this job runs."""
     try:
         from pushserve_sandbox.onnx_compiler.compile import compile_estimator  # noqa: PLC0415

@@ -17,7 +17,8 @@ import numpy as np
 _LIBRARIES: Final = frozenset(
     {
         *("builtins", "collections", "functools", "numpy", "scipy", "pandas", "joblib"),
-        *("sklearn", "xgboost", "lightgbm", "datetime", "decimal", "re", "pyarrow", "_pushserve"),
+        *("sklearn", "xgboost", "lightgbm", "datetime", "decimal", "re", "pyarrow"),
+        *("ctypes", "pathlib", "enum", "operator", "itertools"),
     }
 )
 _WITHOUT_ESTIMATORS: Final = frozenset({"builtins", "numpy", "scipy"})
@@ -35,6 +36,15 @@ _CODE: Final = (type, types.ModuleType, *_FUNCTIONS)
 
 def foreign_part(estimator: Any) -> str:
     """Say in words what in an estimator is not its library's own, at any depth; "" if nothing."""
+    for item in reachable(estimator):
+        found = _foreign_type(type(item)) or own_method(item)
+        if found:
+            return found
+    return ""
+
+
+def reachable(estimator: Any) -> Iterator[Any]:
+    """Give an estimator and all objects in it, at any depth, each once; no numbers and texts."""
     seen: set[int] = set()
     todo = [estimator]
     while todo:
@@ -42,11 +52,8 @@ def foreign_part(estimator: Any) -> str:
         if type(item) in _PLAIN or id(item) in seen:
             continue
         seen.add(id(item))
-        found = _foreign_type(type(item)) or own_method(item)
-        if found:
-            return found
+        yield item
         todo.extend(_parts(item))
-    return ""
 
 
 def _foreign_type(kind: type[Any]) -> str:

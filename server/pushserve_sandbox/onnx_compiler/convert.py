@@ -16,6 +16,7 @@ from pushserve_runtime.onnx_predictor import NULL_TEXT, NULL_TEXT_KEY
 from pushserve_runtime.signature import DType, Feature, Layout, Signature
 from pushserve_sandbox.onnx_compiler import converters
 from pushserve_sandbox.onnx_compiler.converters import text_counts
+from pushserve_sandbox.onnx_compiler.graph.marks import marked, with_marks_resolved
 from pushserve_sandbox.onnx_compiler.graph.nodes import KNOWN_ML, ML_DOMAIN
 from pushserve_sandbox.onnx_compiler.graph.null_texts import with_null_texts
 
@@ -63,13 +64,14 @@ def convert(estimator: Any, signature: Signature, form: Form) -> Any:
         types = [(_MATRIX, number([None, len(signature.inputs)]))]
     else:
         types = [(feature.name, _type(feature, number)) for feature in signature.inputs]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), marked(estimator):
         warnings.simplefilter("ignore")
         model = to_onnx(
             estimator,
             initial_types=types,
             target_opset={"": OPSET, ML_DOMAIN: KNOWN_ML},
         )
+    with_marks_resolved(model)
     text_counts.with_terms_inputs(model)
     _without_maps(model.graph)
     if any(node.op_type == "TreeEnsemble" for node in model.graph.node):

@@ -13,10 +13,11 @@ import onnx
 from onnx import TensorProto, helper
 
 from pushserve_runtime.frames import Array
-from pushserve_runtime.onnx_predictor import OnnxPredictor, graph_inputs, plain
+from pushserve_runtime.onnx_predictor import REFUSES, OnnxPredictor, graph_inputs, plain
 from pushserve_runtime.onnx_session import open_session
 from pushserve_runtime.output_arrays import NotAnOutput, to_array
 from pushserve_runtime.signature import DType, OutputSpec, Signature
+from pushserve_sandbox.onnx_compiler.graph.nodes import with_outputs
 from pushserve_sandbox.onnx_compiler.proof.row_differences import Tolerances, compare
 from pushserve_sandbox.onnx_compiler.proof.trial_rows import take
 
@@ -80,11 +81,7 @@ def _run(
     model: Any, signature: Signature, rows: Sequence[Array], names: Sequence[str]
 ) -> dict[str, Array]:
     """Give any tensors of a graph that are outputs by their form."""
-    opened = onnx.ModelProto()
-    opened.CopyFrom(model)
-    del opened.graph.output[:]
-    opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    session = open_session(opened.SerializeToString())
+    session = open_session(with_outputs(model, names))
     predictor = OnnxPredictor(session, signature, graph_inputs(session))
     feed, count = next(predictor.feeds(rows))
     found = {}
@@ -154,7 +151,8 @@ def _apply(graph: Any, names: Mapping[str, str]) -> None:
     for item in (*graph.input, *graph.initializer):
         item.name = names[item.name]
     for number, node in enumerate(graph.node):
-        node.name = f"n{number}"
+        kept = node.name.startswith(REFUSES)  # so that it is known which one raised
+        node.name = f"{REFUSES}{number}" if kept else f"n{number}"
         for field in (node.input, node.output):
             field[:] = [names.get(name, name) for name in field]
 

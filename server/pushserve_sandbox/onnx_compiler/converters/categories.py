@@ -16,6 +16,8 @@ from pushserve_sandbox.onnx_compiler.graph.nodes import Nodes
 from pushserve_sandbox.onnx_compiler.trees.tree_arrays import NotCompilable
 
 _MOST_NUMBERS: Final = 5_000
+_WHOLE: Final = 2.0**53
+"""Whole numbers below are doubles, each its own; no larger one is rounded to any of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +87,12 @@ def _as_numbers(categories: NDArray[Any]) -> NDArray[np.float64]:
     if any(isinstance(item, str) for item in categories.tolist()):
         raise NotCompilable("an encoder of numbers that knows texts")
     try:
-        return categories.astype(np.float64)
+        numbers = categories.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise NotCompilable("an encoder of values that are not numbers") from error
+    if (np.abs(numbers[np.isfinite(numbers)]) >= _WHOLE).any():
+        raise NotCompilable("an encoder of numbers that a double does not hold exactly")
+    return numbers
 
 
 def _number_among(nodes: Nodes, source: str, known: NDArray[np.float64]) -> str:
@@ -108,7 +113,12 @@ def _single(nodes: Nodes, value: float) -> str:
     return nodes.constant(np.float32(value))
 
 
-def looked_up(nodes: Nodes, numbers: str, table: NDArray[Any]) -> str:
-    """Give the rows [rows, width] of a table that numbers [rows, 1] say."""
+def looked_up(nodes: Nodes, numbers: str, table: NDArray[Any], *, refuses: bool = False) -> str:
+    """Give the rows [rows, width] of a table that numbers [rows, 1] say.
+
+    With `refuses`, a number that the table does not have is refused; else there must be none.
+    """
     flat = nodes.add("Reshape", [numbers, nodes.constant(np.array([-1]))])
+    if refuses:
+        return nodes.gather_or_refuse(nodes.constant(table), flat)
     return nodes.add("Gather", [nodes.constant(table), flat], axis=0)

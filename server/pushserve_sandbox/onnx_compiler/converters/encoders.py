@@ -71,10 +71,12 @@ def _look_up(
     output: str,
 ) -> None:
     """Give each column's row of its table, one beside the other."""
-    parts = [
-        looked_up(nodes, category_number(nodes, column, np.asarray(categories)), table)
-        for column, categories, table in zip(columns, model.categories_, tables, strict=True)
-    ]
+    strict = getattr(model, "handle_unknown", "") == "error"
+    parts = []
+    for column, categories, table in zip(columns, model.categories_, tables, strict=True):
+        number = category_number(nodes, column, np.asarray(categories))
+        # A strict encoder refuses an unknown value, which has the number of the last row.
+        parts.append(looked_up(nodes, number, table[:-1] if strict else table, refuses=strict))
     nodes.add("Concat", parts, output, axis=1)
 
 

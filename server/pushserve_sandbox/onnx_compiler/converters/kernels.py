@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from pushserve_sandbox.onnx_compiler.graph.nodes import Nodes
 from pushserve_sandbox.onnx_compiler.trees.tree_arrays import NotCompilable
 
 Matrix = NDArray[np.float64]
+
+_DIRECT: Final = 100_000
 
 
 def usual_kernel(nodes: Nodes, model: Any, source: str, points: Matrix, gamma: float) -> str:
@@ -33,7 +35,16 @@ def usual_kernel(nodes: Nodes, model: Any, source: str, points: Matrix, gamma: f
 
 
 def minus_distances(nodes: Nodes, source: str, points: Matrix) -> str:
-    """Give minus the squared distances, about the points' middle: little is lost there."""
+    """Give minus the squared distances [rows, points].
+
+    They are sums of squared differences, as in libsvm: nothing cancels out. Where that takes
+    too many values for each row, they are multiplied out about the points' middle.
+    """
+    if points.size <= _DIRECT:
+        wide = nodes.add("Unsqueeze", [source, nodes.constant(np.array([1]))])
+        apart = nodes.add("Sub", [wide, nodes.constant(np.array(points[None]))])
+        squares = nodes.add("ReduceSumSquare", [apart, nodes.constant(np.array([2]))], keepdims=0)
+        return nodes.add("Neg", [squares])
     middle = points.mean(axis=0)
     around = points - middle
     moved = nodes.add("Sub", [source, nodes.constant(middle)])

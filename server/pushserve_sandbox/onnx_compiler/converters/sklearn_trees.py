@@ -159,8 +159,12 @@ def _boost(
 
 
 def _as_float32(nodes: Nodes, source: str) -> str:
-    """Round to float32, as scikit-learn's trees do, and give doubles of the same values."""
-    return nodes.cast(nodes.cast(source, TensorProto.FLOAT), TensorProto.DOUBLE)
+    """Round to float32, as scikit-learn's trees do, and give doubles of the same values.
+
+    What is too large for float32 is refused, as it is there.
+    """
+    rounded = nodes.cast(nodes.cast(source, TensorProto.FLOAT), TensorProto.DOUBLE)
+    return nodes.without_infinite(rounded)
 
 
 def _sum(

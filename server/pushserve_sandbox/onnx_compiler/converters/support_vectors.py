@@ -70,7 +70,8 @@ def _support_class(nodes: Nodes, model: Any, source: str, outputs: Sequence[str]
     if len(model.classes_) == 2:
         product = nodes.add("MatMul", [kernel, _column(nodes, model.dual_coef_)])
         nodes.add("Add", [product, nodes.constant(np.asarray(model.intercept_))], outputs[1])
-        second = nodes.add("GreaterOrEqual", [outputs[1], nodes.constant(0.0)])
+        # As in libsvm, what is no number falls to the second class.
+        second = nodes.add("Not", [nodes.add("Less", [outputs[1], nodes.constant(0.0)])])
         flat = nodes.add("Reshape", [second, nodes.constant(np.array([-1]))])
         add_label(nodes, model.classes_, nodes.cast(flat, TensorProto.INT64), outputs[0])
         return

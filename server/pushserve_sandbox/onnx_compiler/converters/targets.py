@@ -32,11 +32,25 @@ Inverse = Callable[[Nodes, str], str]
 
 
 def _minus_one(nodes: Nodes, source: str) -> str:
-    return nodes.add("Sub", [nodes.add("Exp", [source]), nodes.constant(1.0)])
+    """Give exp(x) - 1 also where x is small: (u - 1) x / log(u), u = exp(x) (Kahan)."""
+    one = nodes.constant(1.0)
+    grown = nodes.add("Exp", [source])
+    less = nodes.add("Sub", [grown, one])
+    share = nodes.add("Div", [source, nodes.add("Log", [grown])])
+    small = nodes.add("Less", [nodes.add("Abs", [source]), one])
+    result = nodes.add("Where", [small, nodes.add("Mul", [less, share]), less])
+    return nodes.add("Where", [nodes.add("Equal", [grown, one]), source, result])
 
 
 def _of_one_more(nodes: Nodes, source: str) -> str:
-    return nodes.add("Log", [nodes.add("Add", [source, nodes.constant(1.0)])])
+    """Give log(1 + x) also where x is small: log(u) x / (u - 1), u = 1 + x (Kahan)."""
+    one = nodes.constant(1.0)
+    more = nodes.add("Add", [source, one])
+    logs = nodes.add("Log", [more])
+    share = nodes.add("Div", [source, nodes.add("Sub", [more, one])])
+    small = nodes.add("Less", [nodes.add("Abs", [source]), one])
+    result = nodes.add("Where", [small, nodes.add("Mul", [logs, share]), logs])
+    return nodes.add("Where", [nodes.add("Equal", [more, one]), source, result])
 
 
 _FUNCTIONS: Final[dict[Any, Inverse]] = {

@@ -7,7 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto, numpy_helper
+from onnx import ModelProto, TensorProto, ValueInfoProto, numpy_helper
+
+from pushserve_runtime.onnx_predictor import REFUSES
 
 ML_DOMAIN: Final = "ai.onnx.ml"
 KNOWN_ML: Final = 3
@@ -59,6 +61,19 @@ class Nodes:
         flat = self.add("Reshape", [source, self.constant(np.array([-1]))])
         return self.cast(flat, TensorProto.INT64)
 
+    def without_infinite(self, source: str) -> str:
+        """Give doubles as they are; where one is infinite, the graph refuses the rows."""
+        found = self.cast(self.add("IsInf", [source]), TensorProto.INT64)
+        most = self.add("ReduceMax", [found], keepdims=0)
+        return self.add("Sub", [source, self.gather_or_refuse(self.constant(np.zeros(1)), most)])
+
+    def gather_or_refuse(self, table: str, numbers: str) -> str:
+        """Give a table's rows; a number that it does not have makes the graph refuse the rows."""
+        output = str(self._scope.get_unique_variable_name("gathered"))
+        name = self._scope.get_unique_operator_name(REFUSES)
+        self._container.add_node("Gather", [table, numbers], [output], name=name, axis=0)
+        return output
+
     def cast(self, source: str, kind: int, output: str | None = None) -> str:
         """Cast to an element type of TensorProto."""
         return self.add("Cast", [source], output, to=kind)
@@ -67,3 +82,12 @@ class Nodes:
 def tensor(values: NDArray[Any]) -> TensorProto:
     """Give a tensor of a NumPy array of numbers."""
     return numpy_helper.from_array(np.asarray(values, order="C"))
+
+
+def with_outputs(model: Any, names: Sequence[str]) -> bytes:
+    """Give a model, as it is written, whose outputs are these tensors of its graph."""
+    opened = ModelProto()
+    opened.CopyFrom(model)
+    del opened.graph.output[:]
+    opened.graph.output.extend(ValueInfoProto(name=name) for name in names)
+    return bytes(opened.SerializeToString())

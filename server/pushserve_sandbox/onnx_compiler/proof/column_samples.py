@@ -17,6 +17,7 @@ from pushserve_sandbox.onnx_compiler.proof.text_samples import sentences
 _MOST: Final = 64
 _LARGE: Final = 1_000_000
 _TEXTS: Final = 200
+_LARGE_ONES: Final = 40
 
 
 @dataclass(slots=True)
@@ -25,10 +26,17 @@ class Evidence:
 
     numbers: list[float] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    strict: bool = False
+    """Whether an encoder takes no other values."""
+    large: list[int] = field(default_factory=list)
+    """Whole numbers that no double holds exactly, or that one beside rounds to."""
 
     def add(self, values: Any) -> None:
         """Note values of any type; too many numbers are thinned out."""
         items = np.asarray(values).reshape(-1)
+        if items.dtype.kind in "iu" and len(self.large) < _LARGE_ONES:
+            big = items[np.abs(items.astype(np.float64)) >= 2.0**53]
+            self.large += big[: _LARGE_ONES - len(self.large)].tolist()
         if items.dtype.kind in "biuf":
             numbers = np.unique(items[np.isfinite(items)].astype(float))
             if len(numbers) > _MOST:
@@ -96,6 +104,7 @@ def _keeps_order(step: Any, count: int) -> bool:
 def _own(estimator: Any, columns: Sequence[int], found: list[Evidence]) -> None:
     """Whatever fitted array has one column, or one list, for each column is about them."""
     _add_sentences(estimator, columns, found)
+    _note_strict(estimator, columns, found)
     scale = getattr(estimator, "scale_", None)
     for name, value in vars(estimator).items():
         if name.startswith("_") or not name.endswith("_"):
@@ -112,6 +121,12 @@ def _own(estimator: Any, columns: Sequence[int], found: list[Evidence]) -> None:
         if isinstance(value, int | float | str) and not isinstance(value, bool):
             for column in columns:
                 found[column].add(np.array([value]))
+
+
+def _note_strict(estimator: Any, columns: Sequence[int], found: list[Evidence]) -> None:
+    if getattr(estimator, "handle_unknown", "") == "error" and hasattr(estimator, "categories_"):
+        for column in columns:
+            found[column].strict = True
 
 
 def _add_sentences(estimator: Any, columns: Sequence[int], found: list[Evidence]) -> None:

@@ -14,16 +14,13 @@ from pushserve_runtime.build_error import brief, printable
 from pushserve_runtime.frames import Array
 from pushserve_runtime.signature import Signature
 from pushserve_sandbox.onnx_compiler.proof.row_differences import Tolerances, compare
-from pushserve_sandbox.onnx_compiler.proof.trial_rows import take
+from pushserve_sandbox.onnx_compiler.proof.trial_rows import EXTREMES, take
 from pushserve_sandbox.onnx_compiler.trees.tree_arrays import NotCompilable
 from pushserve_sandbox.prediction.model_outputs import quiet
 from pushserve_sandbox.prediction.predictor import Predictor
 
-SECONDS: Final = 1.0
-"""How long an estimator is asked; the rows after that are not tried."""
-PATIENCE: Final = 5.0
-"""How long it may take for the least number of rows, in seconds."""
-LEAST_ROWS: Final = 1024
+SECONDS: Final = 5.0
+"""Of processor time that an estimator may take for all rows."""
 EXTRA_ROWS: Final = 1024
 """Rows on which outputs are compared that do not decide."""
 CHUNK: Final = 512
@@ -36,11 +33,12 @@ class Answers:
     """What an estimator gives: `rows` that it takes, and each output of them.
 
     Outputs that do not decide are there for the first rows alone, which saves half of the time.
+    `refused` are rows that it raises on.
     """
 
     rows: list[Array]
     outputs: dict[str, Array]
-    refused: int
+    refused: list[Array]
 
     @property
     def count(self) -> int:
@@ -52,7 +50,7 @@ class Answers:
         part = slice(0, rows)
         names = list(self.outputs)
         outputs = take(list(self.outputs.values()), part)
-        return Answers(take(self.rows, part), dict(zip(names, outputs, strict=True)), 0)
+        return Answers(take(self.rows, part), dict(zip(names, outputs, strict=True)), [])
 
 
 def deciding_outputs(signature: Signature) -> list[str]:
@@ -66,7 +64,7 @@ def deciding_outputs(signature: Signature) -> list[str]:
 
 
 def ask(predictor: Predictor, rows: Sequence[Array]) -> Answers:
-    """Ask an estimator about rows, as many as there is time for; those that it refuses drop out.
+    """Ask an estimator about all rows; those that it refuses are kept apart.
 
     Raises:
         NotCompilable: it is too slow, or refuses too many.
@@ -74,18 +72,18 @@ def ask(predictor: Predictor, rows: Sequence[Array]) -> Answers:
     deciding = deciding_outputs(predictor.signature)
     every = [spec.name for spec in predictor.signature.outputs]
     asking = _Asking(predictor, rows)
-    start = time.monotonic()
+    start = time.thread_time()
     total = len(rows[0].values)
-    at, chunk = 0, CHUNK
-    while at < total:
-        passed = time.monotonic() - start
-        if at >= LEAST_ROWS and passed > SECONDS:
-            break
-        if passed > PATIENCE:
-            raise NotCompilable("the estimator is too slow to be compared on enough rows")
-        asking.ask(np.arange(at, min(at + chunk, total)), every if at < EXTRA_ROWS else deciding)
-        at += chunk
-        chunk = CHUNK if at < EXTRA_ROWS else 4 * CHUNK
+    ends = [*range(CHUNK, EXTRA_ROWS + 1, CHUNK), *range(3 * CHUNK, total - EXTREMES, 4 * CHUNK)]
+    at = 0
+    for end in [*(end for end in ends if end < total - EXTREMES), total - EXTREMES, total]:
+        if time.thread_time() - start > SECONDS:
+            raise NotCompilable(
+                f"the estimator takes more than {SECONDS:g} s of processor time "
+                f"for {total:,} trial rows ({at:,} were answered)"
+            )
+        asking.ask(np.arange(at, end), every if at < EXTRA_ROWS else deciding)
+        at = end
     return asking.answers()
 
 
@@ -97,7 +95,7 @@ class _Asking:
     rows: Sequence[Array]
     taken: list[NDArray[np.int64]] = field(default_factory=list)
     found: dict[str, list[Array]] = field(default_factory=dict)
-    refused: int = 0
+    refused: list[int] = field(default_factory=list)
 
     def ask(self, numbers: NDArray[np.int64], names: Sequence[str]) -> None:
         """Ask about the rows of these numbers; where it raises, about each half."""
@@ -116,8 +114,8 @@ class _Asking:
             for half in np.array_split(numbers, 2):
                 self.ask(half, names)
             return
-        self.refused += 1
-        if self.refused > MOST_REFUSED:
+        self.refused += numbers.tolist()
+        if len(self.refused) > MOST_REFUSED:
             text = f"the estimator refuses too many trial rows: {brief(error)}"
             raise NotCompilable(text) from error
 
@@ -128,7 +126,8 @@ class _Asking:
             name: Array(parts[0].dtype, np.concatenate([part.values for part in parts]))
             for name, parts in self.found.items()
         }
-        return Answers(take(self.rows, np.concatenate(self.taken)), outputs, self.refused)
+        refused = take(self.rows, np.array(self.refused, int))
+        return Answers(take(self.rows, np.concatenate(self.taken)), outputs, refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +165,20 @@ def judge(graph: Predictor, answers: Answers) -> Verdict:
         elif not _same_alone(want, [result[i] for result in alone], tolerances):
             differences[name] = f"{name} of a row alone is not what it is among others"
     return Verdict(differences, deviations)
+
+
+def answered_though_refused(graph: Predictor, answers: Answers) -> str:
+    """Say which row that the estimator refuses the graph answers; "" if none."""
+    names = [spec.name for spec in graph.signature.outputs]
+    for number in range(len(answers.refused[0].values) if answers.refused else 0):
+        row = take(answers.refused, slice(number, number + 1))
+        try:
+            graph.predict(row, names)
+        except Exception:  # noqa: BLE001, S112 (ONNX Runtime has classes of its own)
+            continue
+        shown = printable(_row(row, 0), 120)
+        return f"the graph answers a row that scikit-learn refuses: {shown}"
+    return ""
 
 
 def _in_parts(graph: Predictor, answers: Answers, names: Sequence[str]) -> list[Array]:

@@ -28,6 +28,14 @@ from pushserve_sandbox.onnx_compiler.trees.tree_arrays import (
 
 _TREES: Final = 100
 _WAYS: Final = 4
+_POINTS: Final = 48
+_MOST_KNOWN: Final = 512
+_LARGE: Final = 200_000
+_KEPT: Final = (
+    *("cluster_centers_", "subcluster_centers_", "support_vectors_", "X_fit_", "X_train_"),
+    *("means_", "centroids_", "theta_"),
+)
+"""Attributes that hold points, a row each."""
 _INSIDE: Final = (
     *("estimators_", "estimator_", "regressor_", "calibrated_classifiers_", "_predictors"),
     "estimator",  # a calibrated classifier's
@@ -63,6 +71,50 @@ def _rows_on_way(
     ]
     back = _back(steps, np.concatenate(rows), columns)
     return np.empty((0, columns)) if back is None else _with_neighbours(back)
+
+
+def known_rows(estimator: Any, columns: int, random: np.random.Generator) -> Matrix:
+    """Make rows [n, columns] of the points that an estimator keeps, and half way between two.
+
+    On a point of its own, distances cancel out; half way, two of them tie.
+    """
+    parts = [np.empty((0, columns))]
+    for steps, last in ways(estimator):
+        for points in _kept_points(last):
+            chosen = points[random.permutation(len(points))[:_POINTS]]
+            apart = ((chosen[:, None] - points[None]) ** 2).sum(axis=2)
+            apart[apart == 0] = np.inf
+            nearest = points[apart.argmin(axis=1)]
+            others = points[random.integers(len(points), size=len(chosen))]
+            rows = np.concatenate([chosen, (chosen + nearest) / 2, (chosen + others) / 2])
+            back = _back(steps, rows, columns)
+            parts += [] if back is None else [back]
+    for steps, edges in _bins(estimator):
+        back = _back(steps, edges, columns)
+        parts += [] if back is None else [_with_neighbours(back)]
+    return np.concatenate(parts)[:_MOST_KNOWN]
+
+
+def _kept_points(last: Any) -> Iterator[Matrix]:
+    for name in _KEPT:
+        points: Any = getattr(last, name, None)
+        points = points.toarray() if hasattr(points, "toarray") else points
+        is_matrix = (
+            isinstance(points, np.ndarray) and points.ndim == 2 and points.dtype.kind in "fi"
+        )
+        if is_matrix and 0 < points.size <= _LARGE and np.isfinite(points).all():
+            yield points.astype(np.float64)
+
+
+def _bins(estimator: Any) -> Iterator[tuple[list[Any], Matrix]]:
+    """Give the edges of bins, as rows, and the steps before."""
+    for steps, last in ways(estimator):
+        every = [*steps, last]
+        for number, step in enumerate(every):
+            edges = getattr(step, "bin_edges_", None)
+            if isinstance(edges, np.ndarray) and edges.dtype == object and len(edges):
+                most = max(len(item) for item in edges)
+                yield every[:number], np.column_stack([np.resize(item, most) for item in edges])
 
 
 def has_trees_behind_steps(estimator: Any) -> bool:
@@ -176,7 +228,8 @@ def _back_one(step: Any, rows: Matrix) -> Matrix | None:
         return rows
     if isinstance(step, Pipeline):
         inner = [item for _, item in step.steps]
-        return _back(inner, rows, step.n_features_in_)
+        columns = getattr(step, "n_features_in_", None)  # one that begins with texts has none
+        return None if columns is None else _back(inner, rows, columns)
     if isinstance(step, ColumnTransformer):
         return _back_branches(step, rows)
     if hasattr(step, "inverse_transform") and getattr(step, "statistics_", None) is None:

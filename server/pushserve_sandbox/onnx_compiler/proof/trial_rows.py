@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pushserve_runtime.frames import Array
 from pushserve_runtime.signature import DType, Feature, Layout, Signature
 from pushserve_sandbox.onnx_compiler.proof.column_samples import Evidence, collect
-from pushserve_sandbox.onnx_compiler.proof.threshold_rows import threshold_rows
+from pushserve_sandbox.onnx_compiler.proof.threshold_rows import known_rows, threshold_rows
 from pushserve_sandbox.prediction.row_arrays import NUMPY, RowInvalid, row_values
 
 SEED: Final = 20_240_601
@@ -23,6 +23,12 @@ SITES: Final = 200
 SPECIAL: Final = (0.0, -0.0, 1.0, -1.0, 0.5, 5e-324, -1e-310, 1e-40, 1e8, -1e8, 16_777_217.0)
 ODD_TEXTS: Final = ("", " ", "unseen", "Ünïcode ß İ", "a b", "nan", "None", "0", "1.0", "\u2003x\n")
 _LIMIT: Final = 1e37
+HUGE: Final = (1e38, -3.4e38, 1e39, -1e100, 1e155, -1e200, 1e300)
+"""Finite numbers that float32, a square, or any product may not hold."""
+EXTREMES: Final = 2 * len(HUGE)
+"""The last rows: estimators refuse many of them."""
+_WHOLE: Final = 2**53
+"""From here on, a double does not hold every whole number."""
 
 Matrix = NDArray[np.float64]
 
@@ -39,15 +45,24 @@ def trial_rows(estimator: Any, signature: Signature, examples: Sequence[Any]) ->
                 item.add(np.array([value]))
     numbers = _numbers(estimator, features, evidence, random)
     numbers = numbers[random.permutation(len(numbers))]
-    if signature.layout is Layout.MATRIX:
+    numbers = np.concatenate([numbers, _extremes(numbers, random)])
+    is_matrix = signature.layout is Layout.MATRIX
+    if is_matrix:
         features = tuple(item if item.categories else _as_float(item) for item in features)
     columns = [
-        _column(feature, item, numbers[:, i], [row[i] for row in given], random)
+        _column(feature, item, numbers[:, i], [r[i] for r in given], random, is_matrix=is_matrix)
         for i, (feature, item) in enumerate(zip(features, evidence, strict=True))
     ]
-    if signature.layout is Layout.MATRIX:
+    if is_matrix:
         return [Array(DType.FLOAT64, np.column_stack([_as_floats(item) for item in columns]))]
     return columns
+
+
+def _extremes(numbers: Matrix, random: np.random.Generator) -> Matrix:
+    """Make rows with one huge number each, and rows of huge numbers."""
+    some = np.clip(numbers[: len(HUGE)], -1e8, 1e8)
+    changed = _one_changed(some, np.repeat(np.array(HUGE)[:, None], some.shape[1], 1), random)
+    return np.concatenate([changed, np.repeat(np.array(HUGE)[:, None], some.shape[1], 1)])
 
 
 def _as_float(feature: Feature) -> Feature:
@@ -103,8 +118,11 @@ def _numbers(
         _one_changed(near, np.array(SPECIAL), random),
         _one_changed(near, near + 1e8, random),
         random.choice(SPECIAL, shape),
+        random.choice((-1.0, 0.0, 1.0), shape),  # as in designed experiments
     ]
+    blocks.append(near * 10.0 ** random.uniform(0, 4, (EACH, 1)))
     sites = threshold_rows(estimator, width, SITES, random)
+    sites = np.concatenate([sites, known_rows(estimator, width, random)])
     base = near[random.integers(EACH, size=len(sites))]
     blocks.append(np.where(np.isfinite(sites), sites, base))
     rows: Matrix = np.clip(np.concatenate(blocks), -_LIMIT, _LIMIT)
@@ -141,6 +159,8 @@ def _column(
     numbers: Matrix,
     given: Sequence[Any],
     random: np.random.Generator,
+    *,
+    is_matrix: bool,
 ) -> Array:
     """Bring a column into its feature's type, with the examples' values first."""
     count = len(given) + len(numbers)
@@ -155,15 +175,33 @@ def _column(
                 for i in random.integers(len(feature.categories), size=len(numbers))
             ]
         )
+        if is_matrix:  # where nothing else looks at them
+            made[-EXTREMES // 2 :] = numbers[-EXTREMES // 2 :]
     elif feature.dtype is DType.STRING:
         made = _texts(evidence, len(numbers), random)
     else:
         made = numbers
+    known = evidence.texts if feature.dtype is DType.STRING else evidence.numbers
+    if evidence.strict and known and not feature.categories:
+        made = made.astype(object)  # the last rows keep what it may not know
+        made[:-EXTREMES] = random.choice(_objects(known), len(numbers) - EXTREMES)
     filler: Any = "" if feature.dtype is DType.STRING else 0
     first = _objects([filler if value is None else value for value in given])
     values = np.concatenate([first, made.astype(object)])
+    if feature.dtype is DType.INT64 and not feature.categories:
+        _add_large(values, evidence, random)
     values[nulls] = filler
     return Array(feature.dtype, _typed(feature.dtype, values), nulls if nulls.any() else None)
+
+
+def _add_large(values: NDArray[Any], evidence: Evidence, random: np.random.Generator) -> None:
+    """Put large whole numbers, and those next to them, among the values of a column."""
+    known = [*evidence.large, _WHOLE, -_WHOLE]
+    near = [number + step for number in known for step in (-1, 0, 1)]
+    near = [number for number in near if abs(number) < 2**63]
+    first = len(values) - EXTREMES - EACH
+    where = first + random.permutation(EACH)[: len(near)]
+    values[where] = np.array(near, dtype=object)[: len(where)]
 
 
 def _texts(evidence: Evidence, count: int, random: np.random.Generator) -> NDArray[Any]:
@@ -190,6 +228,11 @@ def _typed(dtype: DType, values: NDArray[Any]) -> NDArray[Any]:
     if dtype in (DType.INT64, DType.INT32):
         limits = np.iinfo(NUMPY[dtype])
         floats = np.clip(np.rint(floats), limits.min // 2, limits.max // 2)
+        result = floats.astype(NUMPY[dtype])
+        for number, value in enumerate(values):
+            if type(value) is int:  # exactly, however large
+                result[number] = value
+        return result
     return floats.astype(NUMPY[dtype])
 
 

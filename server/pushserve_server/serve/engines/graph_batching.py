@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from pushserve_runtime.frames import Array
+from pushserve_runtime.onnx_predictor import REFUSES
 from pushserve_server.errors import BadInput, ModelFailed, PushserveError
 from pushserve_server.serve.codec.decoding import DecodedRequest, joined
 from pushserve_server.serve.codec.output_selection import OutputSelection
@@ -112,6 +113,13 @@ def graph_failed(error: Exception) -> PushserveError:
     """Give what a caller is told when a run raises: ONNX Runtime has classes of its own."""
     if isinstance(error, PushserveError):
         return error
+    if REFUSES in str(error):
+        # As a worker says it: the estimator itself raises on such rows.
+        return BadInput(
+            "the model refuses these values, although they fit its signature",
+            [],
+            reason="MODEL_REJECTED",
+        )
     failed = ModelFailed("the graph failed on these rows")
     failed.__cause__ = error
     return failed
