@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pushserve_runtime.frames import Array
-from pushserve_runtime.onnx_predictor import OnnxPredictor, graph_inputs, open_session
+from pushserve_runtime.onnx_predictor import OnnxPredictor, graph_inputs
+from pushserve_runtime.onnx_session import open_session
 from pushserve_sandbox.onnx_compiler.graph.marks import Mark, mark_tensors, marked
 from pushserve_sandbox.onnx_compiler.graph.nodes import with_outputs
 from pushserve_sandbox.onnx_compiler.proof.inner_estimators import split
