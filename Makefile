@@ -7,7 +7,7 @@ TESTS  ?= tests
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run repository test check protos wheels bench bench-peers bench-soak lock system-postgres system-h2load clean
+.PHONY: help setup run repository test test-faults check protos wheels bench bench-peers bench-soak lock system-postgres system-h2load clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{split($$1, t, ":"); printf "  make %-16s %s\n", t[1], $$2}'
@@ -32,7 +32,11 @@ repository: setup ## make a Git repository that `make run` serves from (NAME=chu
 
 test: setup system-postgres ## run the tests (TESTS=tests/unit for some of them)
 	@$(BIN)/python -m compileall -q server webhook clients
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --quiet $(TESTS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --quiet -m 'not long' $(TESTS)
+
+test-faults: setup system-postgres ## run what `make test` has a share of: faults, kills, old environments, other packages
+	@$(BIN)/python -m compileall -q server webhook clients
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m long $(TESTS)
 
 check: setup ## ruff, mypy, stubs fresh, buf lint
 	@$(BIN)/ruff check .

@@ -113,6 +113,7 @@ def test_a_killed_worker(served: Served, hub: GitHost):
     assert 1 == reply.rows[0]["answer"]
 
 
+@pytest.mark.long
 def test_a_request_that_ends_its_worker(served: Served, hub: GitHost):
     """Who sent it is told to try again later; the others are answered."""
     repo = hub.create("poisoned")
@@ -242,6 +243,7 @@ def state_of(served: Served, name: str) -> pb.DeploymentState:
     ],
     ids=["raises", "lost-file", "exits", "crashes"],
 )
+@pytest.mark.long
 def test_a_version_that_passed_its_gate_and_cannot_be_loaded(
     served: Served, hub: GitHost, statement: str, said: str, request: pytest.FixtureRequest
 ):
@@ -293,6 +295,7 @@ def test_more_calls_than_a_frontend_works_on(served: Served, hub: GitHost):
     assert [1] * MOST_AT_A_TIME == answered
 
 
+@pytest.mark.long
 def test_more_calls_than_a_model_can_answer_in_time(alone: Served, hub: GitHost):
     """A model of 50 calls a second: those that would wait too long are refused, others answered."""
     repo = hub.create("slow")
@@ -359,6 +362,7 @@ def test_sigterm_lets_calls_in_flight_end(alone: Served, hub: GitHost):
     assert not (alone.data_dir / "server.json").exists()
 
 
+@pytest.mark.long
 def test_calls_that_outlast_the_drain_are_ended_and_the_server_stops_cleanly(
     tmp_path: Path, hub: GitHost
 ):
@@ -390,6 +394,7 @@ def new_calls_are_refused(served: Served) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_server_starts_again_from_its_registry(tmp_path: Path, hub: GitHost):
     """Even while the Git host is down; and bundles that are lost are built again from Git."""
     data_dir = tmp_path / "server"

@@ -160,6 +160,7 @@ def _cpu(pid: int) -> float:
 
 
 @pytest.mark.parametrize("trick", ["mute", "deaf"])
+@pytest.mark.long
 def test_a_worker_that_is_awake_and_does_not_answer(served: Served, trick: str):
     """Nobody calls it any more: the supervisor asks."""
     until(lambda: answers(served))
@@ -217,6 +218,7 @@ def test_an_answer_that_is_too_large(served: Served):
         ("no JSON", "builtins.object is not a JSON value"),
     ],
 )
+@pytest.mark.long
 def test_an_answer_that_cannot_be_sent(served: Served, give: str, says: str):
     until(lambda: answers(served))
     with pytest.raises(grpc.RpcError) as caught:

@@ -71,6 +71,7 @@ def test_graphs_that_have_no_room_take_turns(tight: Served, hub: GitHost):
         assert [2.0, 4.0] == list(answer.outputs[0].doubles.values)
 
 
+@pytest.mark.long
 def test_after_a_start_workers_run_by_the_operators_rule(tmp_path: Path, hub: GitHost):
     server = start(tmp_path, sources(hub), {"idle_unload": "0.5"})
     try:

@@ -70,7 +70,10 @@ METHODS = {
 }
 
 
-@pytest.fixture(scope="module", params=RELEASES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("scikit-learn 1.2.2", marks=pytest.mark.long), "scikit-learn 1.0.2"],
+)
 def environment(request, tmp_path_factory) -> Iterator[OldEnvironment]:
     folder = tmp_path_factory.mktemp("environment")
     cache = request.config.cache.mkdir("environments")

@@ -15,6 +15,7 @@ CASES = Path(__file__).with_name("frame_cases.py")
 OTHERS = ("polars", "pyarrow", "pandas", "nanoarrow", "pytest")
 
 
+@pytest.mark.long
 def test_frames_of_other_libraries(wheels: dict[str, Path], install: Install):
     environment = install(wheels["pushserve-client"], *OTHERS)
 

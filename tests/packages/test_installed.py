@@ -145,6 +145,7 @@ def test_with_the_newest_of_everything(iris, wheels, install):
     )
 
 
+@pytest.mark.long
 def test_with_the_oldest_of_everything(iris, wheels, install):
     """Each requirement's lower bound, on the oldest Python that is here."""
     wheel = wheels["pushserve-client"]
@@ -166,6 +167,7 @@ def test_with_the_oldest_of_everything(iris, wheels, install):
 @pytest.mark.parametrize(
     ("other", "module"), [("tritonclient[grpc]", "tritonclient.grpc"), ("mlflow-skinny", "mlflow")]
 )
+@pytest.mark.long
 def test_beside_others(iris, wheels, install, other, module):
     """Both in one process."""
     environment = install(wheels["pushserve-client"], other)
@@ -202,6 +204,7 @@ def test_the_webhook_comes_with_the_server(server: Served, hub: GitHost, complet
     insist_that_an_event_goes_live(complete, server, hub.create("hooked-beside"))
 
 
+@pytest.mark.long
 def test_the_webhook_without_the_server(server: Served, hub: GitHost, wheels, install):
     environment = install(wheels["pushserve-client"], wheels["pushserve-webhook"])
 

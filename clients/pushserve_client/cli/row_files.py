@@ -24,7 +24,7 @@ _TRUTH: Final = {
 }
 _NOTHING: Final = frozenset({"nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nat", "-"})
 """How a column of numbers or truth values says that a cell holds nothing, beside an empty cell."""
-_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _WHOLE: Final = re.compile(r"[+-]?\d{1,4000}", re.ASCII)
 _INFINITY: Final = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 

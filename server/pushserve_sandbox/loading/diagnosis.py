@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import sklearn
 
-from pushserve_runtime.build_error import BuildFailed, printable
+from pushserve_runtime.build_error import BuildFailed, brief, printable
 from pushserve_runtime.job_spec import JobSpec
 from pushserve_sandbox.loading.captured_output import Notes
 from pushserve_sandbox.loading.raised_errors import came_from, forbidden, place, told
@@ -16,11 +16,13 @@ from pushserve_sandbox.loading.raised_errors import came_from, forbidden, place,
 _BOOSTERS: Final = ("xgboost", "lightgbm")
 """Packages that a server may have (`pushserve[boosting]`)."""
 
-_LOST: Final = (
-    re.compile(r"Can't get attribute '(?P<name>[^']{1,120})' on <module '(?P<module>[^']{1,120})'"),
-    re.compile(r"module '(?P<module>[^']{1,120})' has no attribute '(?P<name>[^']{1,120})'"),
+_LOST: Final = re.compile(
+    r"Can't get attribute '(?P<name>[^']{1,120})' on <module '(?P<module>[^']{1,120})'"
 )
-"""What unpickling raises, by protocol, where a module has no such class or function."""
+"""What unpickling raises where a module has no such class or function, and in old protocols:"""
+_LOST_OLD: Final = re.compile(
+    r"module '(?P<module>[^']{1,120})' has no attribute '(?P<name>[^']{1,120})'"
+)
 _SANDBOX: Final = {
     "network": (
         "SANDBOX_NETWORK",
@@ -143,7 +145,8 @@ def _missing_package(error: BaseException, what: str) -> BuildFailed | None:
 def _by_text(error: BaseException, spec: JobSpec, what: str, reason: str) -> BuildFailed:
     text = told(error, spec.folder)
     if isinstance(error, AttributeError) and reason == "ARTIFACT_UNREADABLE":
-        lost = next(filter(None, (form.match(str(error)[:1000]) for form in _LOST)), None)
+        start = brief(error).removeprefix("AttributeError: ")
+        lost = _LOST.match(start) or _LOST_OLD.match(start)
         if lost and not place(error, spec.folder):
             return _lost(lost["name"], lost["module"], spec, what)
     if reason == "ARTIFACT_UNREADABLE":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sysconfig
 import traceback
 from pathlib import Path
@@ -13,19 +12,17 @@ from pushserve_runtime.build_error import brief, printable
 FORBIDDEN: Final = {"file", "process"}
 """What an exception alone can tell of the sandbox; its watch knows more (`diagnosis`)."""
 
-_PATHS: Final = re.compile(
-    "|".join(
-        re.escape(path.rstrip("/")) + "/"
-        for path in sorted(
-            {
-                *(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")),
-                str(Path(__file__).resolve().parents[2]),
-            },
-            key=len,
-            reverse=True,
-        )
+_PATHS: Final = tuple(
+    sorted(
+        {
+            *(f"{sysconfig.get_path(name)}/" for name in ("purelib", "platlib", "stdlib")),
+            f"{Path(__file__).resolve().parents[2]}/",
+        },
+        key=len,
+        reverse=True,
     )
 )
+"""Where the server's own files are, the innermost first."""
 
 
 def told(error: BaseException, folder: Path) -> str:
@@ -40,7 +37,9 @@ def told(error: BaseException, folder: Path) -> str:
 
 def without_paths(text: str, folder: Path) -> str:
     """Give a text with files named as from the model's folder, or from where Python has them."""
-    return _PATHS.sub("", text.replace(f"{folder}/", ""))
+    for path in (f"{folder}/", *_PATHS):
+        text = text.replace(path, "")
+    return text
 
 
 def forbidden(error: BaseException) -> str:
