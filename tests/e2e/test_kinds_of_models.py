@@ -32,6 +32,7 @@ from pushserve_client import Client, errors
 from tests.fixtures import models
 from tests.fixtures.git_server import GitHost
 from tests.fixtures.served import Served
+from tests.fixtures.shares import share
 
 IRIS = load_iris()
 DIABETES = load_diabetes()
@@ -96,7 +97,7 @@ def client(served: Served) -> Iterator[Client]:
 
 
 @pytest.mark.filterwarnings("ignore")  # few iterations do not converge
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", share(KINDS))
 def test_a_kind_of_model(served: Served, hub: GitHost, client: Client, kind: str):
     make, data, outputs = KINDS[kind]
     model = make()
@@ -124,7 +125,7 @@ def test_a_kind_of_model(served: Served, hub: GitHost, client: Client, kind: str
         assert tuple(str(c) for c in model.classes_) == answer.classes
 
 
-@pytest.mark.parametrize("kind", BOOSTED)
+@pytest.mark.parametrize("kind", share(BOOSTED))
 def test_a_boosted_model(served: Served, hub: GitHost, client: Client, kind: str):
     package, make, data, engine = BOOSTED[kind]
     model = make(pytest.importorskip(package, reason=f"{package} is an optional extra"))

@@ -106,7 +106,7 @@ def answers_everywhere(served: Served, callers: list[Caller], version: int) -> N
             assert version == stub.Predict(callers[0].request, timeout=20).version
 
 
-@pytest.fixture(params=["worker", "onnx"])
+@pytest.fixture(params=[pytest.param("worker", marks=pytest.mark.long), "onnx"])
 def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

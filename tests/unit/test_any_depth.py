@@ -31,6 +31,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 from pushserve_runtime.signature import Accepts, DType, InputForm, Layout
 from tests.fixtures.doors import Doors
+from tests.fixtures.shares import share
 
 rng = np.random.default_rng(0)
 FRAME = pd.DataFrame(
@@ -129,7 +130,7 @@ CLASSIFIERS = {
 }
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", share(CLASSIFIERS))
 def test_classifiers_of_pipelines(folder, name):
     model = CLASSIFIERS[name]().fit(FRAME, LABELS)
 

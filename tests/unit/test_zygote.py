@@ -212,6 +212,10 @@ def test_without_a_zygote_jobs_are_unavailable(tmp_path):
 def test_a_zygote_that_can_open_too_few_files_is_unavailable(own_process, more, said):
     """Without one for the connection it waits; then for the job's two, and for watching it."""
     process, zygote = own_process
+    jobs = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    until(
+        lambda: not jobs.read_text()
+    )  # an earlier one may still be about to give descriptors back
     used = {int(path.name) for path in Path(f"/proc/{process.pid}/fd").iterdir()}
     free = [number for number in range(200) if number not in used]
     limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
