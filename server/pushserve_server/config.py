@@ -27,8 +27,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from pushserve_client.kubernetes_variables import is_kubernetes_variable
 from pushserve_runtime.closest_name import closest_name, did_you_mean
-from pushserve_server.kubernetes_variables import is_kubernetes_variable
 from pushserve_server.settings import (
     HIDDEN,
     Bytes,

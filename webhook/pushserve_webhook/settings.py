@@ -22,7 +22,7 @@ from pydantic_settings import (
 )
 
 from pushserve_client.channel import is_loopback
-from pushserve_webhook.service_variables import is_kubernetes_variable
+from pushserve_client.kubernetes_variables import is_kubernetes_variable
 
 
 class ConfigError(Exception):

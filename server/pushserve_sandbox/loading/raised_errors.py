@@ -9,9 +9,6 @@ from typing import Final
 
 from pushserve_runtime.build_error import brief, printable
 
-FORBIDDEN: Final = {"file", "process"}
-"""What an exception alone can tell of the sandbox; its watch knows more (`diagnosis`)."""
-
 _PATHS: Final = tuple(
     sorted(
         {
@@ -43,7 +40,10 @@ def without_paths(text: str, folder: Path) -> str:
 
 
 def forbidden(error: BaseException) -> str:
-    """Say what the sandbox kept the code from, of `FORBIDDEN`; "" where it did not."""
+    """Say what the sandbox kept the code from, "file" or "process"; "" where it did not.
+
+    An exception alone tells no more; the jail's watch does (`diagnosis`).
+    """
     if came_from(error, PermissionError):
         return "file"
     if isinstance(error, RuntimeError) and "start new thread" in brief(error):

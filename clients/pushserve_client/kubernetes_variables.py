@@ -7,7 +7,8 @@ They begin as settings do, and nobody wrote them:
     PUSHSERVE_SERVICE_PORT_GRPC=50051             PUSHSERVE_PORT_50051_TCP_PROTO=tcp
     PUSHSERVE_PORT_50051_TCP_PORT=50051           PUSHSERVE_PORT_50051_TCP_ADDR=10.0.0.11
 
-A Service named pushserve-blue has BLUE_ before the rest.
+A Service named pushserve-blue has BLUE_ before the rest, one named pushserve-webhook WEBHOOK_. The
+rule is here because server and webhook both bring this package along.
 https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables
 """
 
