@@ -4,12 +4,10 @@ import csv
 import io
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
 import sys
-import threading
 
 import grpc
 import pytest
@@ -17,6 +15,7 @@ from typer.testing import CliRunner
 
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve_client.cli.app import app
+from tests.fixtures import terminal
 from tests.fixtures.fake_service import COMMIT, SOURCE
 
 
@@ -379,33 +378,9 @@ def test_a_terminal_gets_colours(fake_server):
 
 
 def in_a_terminal(fake_server, *arguments) -> str:
-    ours, theirs = pty.openpty()
-    chunks = []
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pushserve_client.main", *arguments],
-        env=os.environ | {"PUSHSERVE_SERVER": fake_server.address, "TERM": "xterm"},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    reader = threading.Thread(target=lambda: chunks.extend(read_all(ours)))
-    reader.start()
-    assert 0 == process.wait(timeout=30)
-    reader.join(timeout=10)
-    os.close(ours)
-    return b"".join(chunks).decode()
-
-
-def read_all(descriptor: int):
-    while True:
-        try:
-            chunk = os.read(descriptor, 4096)
-        except OSError:  # how Linux says that the other side has closed
-            return
-        if not chunk:
-            return
-        yield chunk
+    code, shown = terminal.in_a_terminal(fake_server.address, *arguments)
+    assert 0 == code
+    return shown
 
 
 def test_reading_needs_no_numpy():

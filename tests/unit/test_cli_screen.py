@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import pty
 import re
 import shlex
 import signal
@@ -27,6 +26,7 @@ from pushserve_client.cli import screen
 from pushserve_client.cli.app import app
 from pushserve_client.cli.tables import print_table
 from pushserve_client.version import __version__
+from tests.fixtures import terminal
 from tests.fixtures.fake_service import COMMIT, FakeService, abort
 from tests.fixtures.import_rules import ROOT
 
@@ -48,37 +48,11 @@ def run(fake_server, monkeypatch):
 
 
 def in_a_terminal(fake_server, columns: int, *arguments, during=None) -> str:
-    """Run a command where somebody looks, on a screen so wide; gives what the screen got."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pushserve_client.main", *arguments],
-        env=os.environ
-        | {"PUSHSERVE_SERVER": fake_server.address, "TERM": "xterm", "COLUMNS": str(columns)},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
+    """Run a command on a screen so wide; gives what the screen got."""
+    _, shown = terminal.in_a_terminal(
+        fake_server.address, *arguments, during=during, COLUMNS=str(columns)
     )
-    os.close(theirs)
-    chunks: list[bytes] = []
-    reader = threading.Thread(target=lambda: chunks.extend(read_all(ours)))
-    reader.start()
-    if during is not None:
-        during(lambda: b"".join(chunks).decode(), process)
-    process.wait(timeout=60)
-    reader.join(timeout=10)
-    os.close(ours)
-    return b"".join(chunks).decode().replace("\r\n", "\n")
-
-
-def read_all(descriptor: int):
-    while True:
-        try:
-            chunk = os.read(descriptor, 4096)
-        except OSError:  # how Linux says that the other side has closed
-            return
-        if not chunk:
-            return
-        yield chunk
+    return shown.replace("\r\n", "\n")
 
 
 def plain(text: str) -> str:

@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from pushserve_runtime.varint import varint
+
 _NUMBER: Final = struct.Struct("<Bd")
 _NUMBER_TAG: Final = 0x11
 _NULL: Final = b"\x08\x00"
@@ -24,7 +26,6 @@ _FALSE: Final = b"\x20\x00"
 _ONE_NUMBER: Final = np.array([0x0A, 9, _NUMBER_TAG], np.uint8)
 """What stands before each number of a list: field 1, nine bytes, the Value's tag."""
 _MANY: Final = 16
-_LENGTHS: Final = [bytes([size]) for size in range(128)]
 
 
 def struct_bytes(item: Mapping[str, Any]) -> bytes:
@@ -32,16 +33,16 @@ def struct_bytes(item: Mapping[str, Any]) -> bytes:
     parts: list[bytes] = []
     for name, value in item.items():
         key, data = name.encode(), _value(value)
-        key_size, size = _length(len(key)), _length(len(data))
+        key_size, size = varint(len(key)), varint(len(data))
         entry = 2 + len(key_size) + len(key) + len(size) + len(data)
-        parts += (b"\x0a", _length(entry), b"\x0a", key_size, key, b"\x12", size, data)
+        parts += (b"\x0a", varint(entry), b"\x0a", key_size, key, b"\x12", size, data)
     return b"".join(parts)
 
 
 def _value(value: Any) -> bytes:
     if isinstance(value, str):
         text = value.encode()
-        return b"\x1a" + _length(len(text)) + text
+        return b"\x1a" + varint(len(text)) + text
     if value is None:
         return _NULL
     if isinstance(value, bool):
@@ -52,7 +53,7 @@ def _value(value: Any) -> bytes:
         inner, tag = struct_bytes(value), b"\x2a"
     else:
         inner, tag = _list(value), b"\x32"
-    return tag + _length(len(inner)) + inner
+    return tag + varint(len(inner)) + inner
 
 
 def _list(items: Sequence[Any]) -> bytes:
@@ -61,7 +62,7 @@ def _list(items: Sequence[Any]) -> bytes:
     parts: list[bytes] = []
     for item in items:
         data = _value(item)
-        parts += (b"\x0a", _length(len(data)), data)
+        parts += (b"\x0a", varint(len(data)), data)
     return b"".join(parts)
 
 
@@ -70,15 +71,3 @@ def _numbers(items: Sequence[float]) -> bytes:
     rows[:, :3] = _ONE_NUMBER
     rows[:, 3:] = np.array(items, "<f8").view(np.uint8).reshape(-1, 8)
     return rows.tobytes()
-
-
-def _length(size: int) -> bytes:
-    """Give a length as a varint."""
-    if size < 128:
-        return _LENGTHS[size]
-    parts = bytearray()
-    while size > 127:
-        parts.append(size & 127 | 128)
-        size >>= 7
-    parts.append(size)
-    return bytes(parts)

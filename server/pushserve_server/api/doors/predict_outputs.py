@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve_runtime.frames import Array
 from pushserve_runtime.signature import DType, OutputSpec
-from pushserve_server.api.doors.wire_format import length_delimited_tag, map_keys, varint
+from pushserve_runtime.varint import varint
+from pushserve_server.api.doors.wire_format import length_delimited_tag, map_keys
 from pushserve_server.api.record_messages import ENGINE_TO_PROTO
 from pushserve_server.domain.records import Version
 from pushserve_server.errors import BadAnswer

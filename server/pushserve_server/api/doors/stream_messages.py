@@ -7,7 +7,8 @@ from typing import Final
 from google.rpc import error_details_pb2, status_pb2
 
 from pushserve.v1 import model_service_pb2 as pb
-from pushserve_server.api.doors.wire_format import length_delimited_tag, varint
+from pushserve_runtime.varint import varint
+from pushserve_server.api.doors.wire_format import length_delimited_tag
 from pushserve_server.api.status import Failure
 from pushserve_server.api.transport.call import Envelope
 

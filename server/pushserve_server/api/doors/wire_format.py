@@ -7,19 +7,6 @@ from typing import Any, Final
 _LENGTH_DELIMITED: Final = 2
 _FIRST: Final = 1 << 3 | _LENGTH_DELIMITED
 _MOST_KEYS: Final = 1000
-_SHORT: Final = [bytes((n,)) for n in range(0x80)]
-
-
-def varint(n: int) -> bytes:
-    """Encode a length."""
-    if n < 0x80:
-        return _SHORT[n]
-    out = bytearray()
-    while n >= 0x80:
-        out.append(n & 0x7F | 0x80)
-        n >>= 7
-    out.append(n)
-    return bytes(out)
 
 
 def length_delimited_tag(message: Any, field: str) -> bytes:
