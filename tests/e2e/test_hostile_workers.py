@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -89,8 +89,13 @@ def request(model: str = "hostile", **fields: object) -> pb.PredictRequest:
 
 def answers(served: Served) -> bool:
     """Whether the hostile model answers what is no trick."""
+    return is_up(lambda: [0] == list(served.stub.Predict(request(), timeout=20).rows[0]["x"]))
+
+
+def is_up(ask: Callable[[], bool]) -> bool:
+    """Whether it is so; False where the worker that is asked is being started again."""
     try:
-        return [0] == list(served.stub.Predict(request(), timeout=20).rows[0]["x"])
+        return ask()
     except grpc.RpcError as error:
         if error.code() == grpc.StatusCode.UNAVAILABLE:
             return False
@@ -177,7 +182,7 @@ def test_a_worker_that_is_stopped(served: Served):
         os.kill(pid, signal.SIGSTOP)
     until(lambda: not before & set(served.pids("worker")))
     until(lambda: answers(served))
-    assert 1 == until(lambda: served.predict("good", ROW)).version
+    until(lambda: is_up(lambda: served.predict("good", ROW).version == 1))
 
 
 def test_a_worker_that_sends_what_nobody_asked_for(served: Served):
