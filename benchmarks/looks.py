@@ -12,7 +12,7 @@ import processes
 WINDOW = 30.0
 """Seconds of which the least memory counts: between two swaps."""
 ROLES = {"zygote, workers": "zygote", "frontends": "frontend", "deployer": "deployer"}
-"""By title: the word in the command line. Workers are forked by the zygote, and look like it."""
+"""By title: the word in the command line or in the name. Workers look like the zygote."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,10 @@ def look(data: Path, pid: int, at: float) -> Look:
 
 
 def role(pid: int, server: int) -> str:
-    """Name what a process is for, by its command line."""
+    """Name what a process is for, by its command line and its name."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+        words.append(Path(f"/proc/{pid}/comm").read_text().strip())
     except OSError:
         return "gone"
     found = (title for title, word in ROLES.items() if any(word in one for one in words))

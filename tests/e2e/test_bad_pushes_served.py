@@ -84,7 +84,7 @@ def long_lived(served: Served, repo: Repo) -> list[int]:
 
 
 def long_lived_now(served: Served) -> list[int]:
-    kinds = ("processes.frontend", "processes.deployer", "pushserve_sandbox")
+    kinds = ("frontend-", "deployer", "pushserve_sandbox")
     return sorted(pid for kind in kinds for pid in served.pids(kind))
 
 

@@ -1,10 +1,7 @@
 """From a push to a ref that has moved, with a real deployer, real git and the real sandbox."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
 import threading
 import time
 from contextlib import contextmanager
@@ -18,12 +15,13 @@ from pushserve_server.deploy.bundle_repair import Restorer
 from pushserve_server.domain.records import EngineName, Trust
 from pushserve_server.domain.states import DeploymentState as S
 from pushserve_server.errors import NotFound, SourceRefused
-from pushserve_server.processes.boot import Boot, start
+from pushserve_server.processes.boot import Boot
 from pushserve_server.registry.tables import EPOCH
 from pushserve_server.sandbox_client import SandboxClient
 from pushserve_server.settings import SourceRule
 from pushserve_server.supervision.heartbeat import Heartbeats
 from tests.fixtures.deploying import MAIN, calling, iris_model
+from tests.fixtures.fork_server import forking
 from tests.fixtures.git_server import serve_git
 
 
@@ -498,16 +496,17 @@ def test_a_deployer_killed_while_it_builds_is_replaced(yard, run_dir):
     yard.repo.force({"model.pkl": slow, "predict.py": SLOW})
     deployment = yard.register()
     (run_dir / "zygote.sock").symlink_to(yard.zygote._path)
-    settings, heartbeats = replace(yard.settings, lease=2.0), Heartbeats.create()
-    boot = Boot("deployer", "r", run_dir, 0, settings, heartbeat_fd=heartbeats.fd)
-    process: subprocess.Popen[bytes] = start("pushserve_server.processes.deployer_process", boot)
-    try:
-        yard.until_state(deployment, S.BUILDING)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdin.close()
-        os.close(heartbeats.fd)
+    boot = Boot("deployer", "r", run_dir, 0, replace(yard.settings, lease=2.0))
+    with forking() as fork_server:
+        heartbeats = Heartbeats.create()
+        process = fork_server.fork(
+            "pushserve_server.processes.deployer_process", boot.to_json(), heartbeats
+        )
+        try:
+            yard.until_state(deployment, S.BUILDING)
+        finally:
+            process.kill()
+            process.wait(20)
     assert not yard.registry.get_deployment(deployment.name).state.is_final
     with yard.deployer("another"):
         done = yard.ended(deployment)

@@ -162,10 +162,10 @@ def test_a_killed_frontend(served: Served, repo: Repo):
     try:
         for _ in range(2):
             listening = served.log.read_text().count("answering on")
-            before = served.pids("processes.frontend")
+            before = served.pids("frontend-")
             kill(before[0])
             until(lambda old=listening: served.log.read_text().count("answering on") > old)
-            until(lambda: len(served.pids("processes.frontend")) == 2)
+            until(lambda: len(served.pids("frontend-")) == 2)
     finally:
         stopped.set()
         for caller in callers:
@@ -211,7 +211,7 @@ def test_a_deployer_killed_while_it_builds(served: Served, hub: GitHost):
     name = reply.deployment.name
     until(lambda: state_of(served, name) == pb.DEPLOYMENT_STATE_BUILDING)
     workplaces = set(served.data_dir.glob(".work-*"))
-    (deployer,) = served.pids("processes.deployer")
+    (deployer,) = served.pids("deployer")
     kill(deployer)
 
     def builds_again() -> set[Path]:
@@ -225,7 +225,7 @@ def test_a_deployer_killed_while_it_builds(served: Served, hub: GitHost):
         (place / "model" / "release").touch()
     deployment = served.follow(name)
     assert pb.DEPLOYMENT_STATE_READY == deployment.state, deployment
-    assert deployer not in served.pids("processes.deployer")
+    assert deployer not in served.pids("deployer")
 
 
 def state_of(served: Served, name: str) -> pb.DeploymentState:
@@ -372,7 +372,7 @@ def test_calls_that_outlast_the_drain_are_ended_and_the_server_stops_cleanly(
         held(server, repo)
         (worker,) = server.pids("worker")
         call = hold_one(server, "outlasting", worker)
-        (frontend,) = server.pids("processes.frontend")
+        (frontend,) = server.pids("frontend-")
         server.process.send_signal(signal.SIGTERM)
         assert call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
         assert 0 == server.process.wait(30)

@@ -44,7 +44,7 @@ def highest(served: Served) -> int:
         with contextlib.suppress(OSError):
             lines = Path(f"/proc/{pid}/status").read_text().splitlines()
             found += [1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
-    assert len(found) > len(served.pids("frontend_process"))
+    assert len(found) > len(served.pids("frontend-"))
     return max(found)
 
 
@@ -63,7 +63,7 @@ def outcome(served: Served, model: str, rows: list[list[float]]) -> grpc.StatusC
 def test_a_size_that_a_value_decides_stays_in_its_worker(served: Served, hub: GitHost, good: str):
     """Six calls with two thousand million, and an honest model's calls meanwhile."""
     version = register(served, hub, "data-sizes", AT_RUN["ConstantOfShape"]())
-    before = set(served.pids("frontend_process"))
+    before = set(served.pids("frontend-"))
     codes: list[grpc.StatusCode] = []
     attack = [
         threading.Thread(
@@ -85,7 +85,7 @@ def test_a_size_that_a_value_decides_stays_in_its_worker(served: Served, hub: Gi
     assert [[2.0, 4.0]] * len(answered) == answered
     assert 6 == len(codes)
     assert grpc.StatusCode.UNKNOWN not in codes
-    assert before == set(served.pids("frontend_process"))
+    assert before == set(served.pids("frontend-"))
     assert highest(served) < MOST
 
 
@@ -101,7 +101,7 @@ def test_an_input_cannot_end_a_frontend_by_a_division(served: Served, hub: GitHo
     """The least whole number by -1 is SIGFPE: of a worker, which is started again."""
     example = b'[{"input": {"X": 6, "D": 3}}]'
     register(served, hub, "data-divided", AT_RUN["Div by an input"](), examples=example)
-    before = set(served.pids("frontend_process"))
+    before = set(served.pids("frontend-"))
     table = pb.Table(
         columns=[
             pb.Column(name="X", ints=pb.Int64s(values=[-(2**63)])),
@@ -112,7 +112,7 @@ def test_an_input_cannot_end_a_frontend_by_a_division(served: Served, hub: GitHo
     with pytest.raises(grpc.RpcError):
         served.stub.Predict(pb.PredictRequest(model="data-divided", table=table), timeout=_HURRY)
 
-    assert before == set(served.pids("frontend_process"))
+    assert before == set(served.pids("frontend-"))
     assert [2.0, 4.0] == doubled(served)
 
 

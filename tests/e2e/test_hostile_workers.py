@@ -110,7 +110,7 @@ def reason(error: grpc.RpcError) -> str:
 
 def frontend_size(served: Served) -> int:
     """The most that the frontend has taken so far, in bytes."""
-    (pid,) = served.pids("processes.frontend")
+    (pid,) = served.pids("frontend-")
     return memory_of(pid)
 
 

@@ -24,8 +24,8 @@ from tests.fixtures.served import BIN, Served, children_of, start, stop, until
 
 ROW = [[5.1, 3.5, 1.4, 0.2]]
 KILLS = 4
-FRONTEND = "processes.frontend"
-DEPLOYER = "processes.deployer"
+FRONTEND = "frontend-"
+DEPLOYER = "deployer"
 ZYGOTE = "pushserve_sandbox"
 
 

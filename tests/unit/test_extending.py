@@ -272,11 +272,11 @@ NO_REASONS = {
     "server/commands": "environment variables",
     "server/config.py": "environment variables",
     "server/domain/states.py": "states",
-    "server/processes/boot.py": "environment variables",
     "server/registry/database.py": "SQL",
     "server/registry/migrations": "SQL",
     "server/registry/tables.py": "SQL",
     "server/source/command.py": "environment variables",
+    "server/supervision/forked_process.py": "environment variables",
     "webhook/settings.py": "environment variables",
 }
 """Where capitals between quotes are something else than reasons."""

@@ -13,13 +13,11 @@ import logging
 import os
 import selectors
 import signal
-import subprocess
 import sys
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pushserve_server.settings import Settings
 from pushserve_server.supervision.child_process import SHOW_STACKS
@@ -53,9 +51,9 @@ class Boot:
         """Give what it shows that it lives by, once."""
         return Heartbeats(self.heartbeat_fd)
 
-    def to_json(self) -> dict[str, Any]:
-        """Give plain JSON values."""
-        return {
+    def to_json(self) -> bytes:
+        """Give a line that `from_json` reads; without what is one process's alone: heartbeats."""
+        values = {
             "name": self.name,
             "replica": self.replica,
             "run_dir": str(self.run_dir),
@@ -63,12 +61,13 @@ class Boot:
             "settings": self.settings.to_json(),
             "transport": self.transport,
             "start": self.start,
-            "heartbeat_fd": self.heartbeat_fd,
         }
+        return json.dumps(values).encode() + b"\n"
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Boot:
+    def from_json(cls, text: bytes, heartbeat_fd: int) -> Boot:
         """Build it from what `to_json` gave."""
+        data = json.loads(text)
         return cls(
             name=data["name"],
             replica=data["replica"],
@@ -77,42 +76,15 @@ class Boot:
             settings=Settings.from_json(data["settings"]),
             transport=data["transport"],
             start=data["start"],
-            heartbeat_fd=data["heartbeat_fd"],
+            heartbeat_fd=heartbeat_fd,
         )
 
 
-def read_boot() -> Boot:
-    """Read it from standard input, set up logging, and what signals do that it takes no end by."""
-    boot = Boot.from_json(json.loads(sys.stdin.buffer.readline()))
+def begin(boot: Boot) -> None:
+    """Set up logging, and what signals do that a child takes no end by."""
     set_up_logging(boot.settings, boot.name)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor has a word to say on it
     faulthandler.register(SHOW_STACKS, all_threads=True)
-    return boot
-
-
-def start(module: str, boot: Boot) -> subprocess.Popen[bytes]:
-    """Start a child in a session of its own, so that only the supervisor gets Ctrl-C.
-
-    Raises:
-        OSError: it cannot be started.
-    """
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pushserve_server.processes.child_main", module],
-        stdin=subprocess.PIPE,
-        start_new_session=True,
-        pass_fds=[boot.heartbeat_fd],
-        # ONNX Runtime from 1.29 on reports to its makers unless told not to, before its import.
-        env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"},
-    )
-    assert process.stdin is not None  # noqa: S101 (a pipe was asked for)
-    try:
-        process.stdin.write(json.dumps(boot.to_json()).encode() + b"\n")
-        process.stdin.flush()
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    return process
 
 
 def wait_until_told_to_stop(heartbeat: Heartbeat) -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from typing import NoReturn
 
 from pushserve_server.processes.drivers import leave_out_unused
 from pushserve_server.settings import ConfigError, Settings
+from pushserve_server.supervision.forked_process import ForkServer
 
 
 def become_server(settings: Settings) -> NoReturn:
@@ -29,10 +31,16 @@ def main() -> int:
     with open(int(sys.argv[1]), "rb") as file:  # noqa: PTH123 (a descriptor)
         settings = Settings.from_json(json.load(file))
     leave_out_unused(settings.database)
+    fork_server = ForkServer(
+        settings.database,
+        start_timeout=settings.start_timeout,
+        hang_timeout=settings.hang_timeout,
+    )
+    fork_server.tend(time.monotonic())  # it imports while this process does
     from pushserve_server.processes.supervisor import serve  # noqa: PLC0415 (needs settings)
 
     try:
-        serve(settings)
+        serve(settings, fork_server)
     except ConfigError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

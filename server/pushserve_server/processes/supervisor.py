@@ -8,7 +8,6 @@ import resource
 import secrets
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections import deque
@@ -21,7 +20,7 @@ from typing import Final
 from pushserve_server import data_layout
 from pushserve_server.build.bundles import Bundles
 from pushserve_server.errors import Unavailable
-from pushserve_server.processes.boot import Boot, set_up_logging, start
+from pushserve_server.processes.boot import Boot, set_up_logging
 from pushserve_server.processes.transport_choice import choose_transport
 from pushserve_server.registry import Registry
 from pushserve_server.registry.notifications import ChangeListener
@@ -30,6 +29,7 @@ from pushserve_server.settings import Settings, split_address
 from pushserve_server.source.rules import check_rules
 from pushserve_server.supervision.child_process import ChildProcess
 from pushserve_server.supervision.duty import Duty, DutyThread
+from pushserve_server.supervision.forked_process import ForkedProcess, ForkServer
 from pushserve_server.supervision.heartbeat import Heartbeats
 from pushserve_server.supervision.listening_port import reserve_port
 from pushserve_server.supervision.run_files import LockFile, announce, keep_folder, run_directory
@@ -48,25 +48,25 @@ _MOST_FILES: Final = 65_536
 class _Child(ChildProcess):
     """A frontend or the deployer."""
 
-    def __init__(self, module: str, boot: Boot, settings: Settings) -> None:
+    def __init__(self, module: str, boot: Boot, fork_server: ForkServer) -> None:
         super().__init__(
             boot.name,
             self._start_next,
-            start_timeout=settings.start_timeout,
-            hang_timeout=settings.hang_timeout,
+            start_timeout=boot.settings.start_timeout,
+            hang_timeout=boot.settings.hang_timeout,
         )
         self._module = f"pushserve_server.processes.{module}"
         self._boot = boot
+        self._fork_server = fork_server
 
     @property
     def id(self) -> str:
         """The name in the registry of the process that was started last."""
         return self._boot.id
 
-    def _start_next(self, heartbeats: Heartbeats) -> subprocess.Popen[bytes]:
-        number = self._boot.start + 1
-        self._boot = replace(self._boot, start=number, heartbeat_fd=heartbeats.fd)
-        return start(self._module, self._boot)
+    def _start_next(self, heartbeats: Heartbeats) -> ForkedProcess:
+        self._boot = replace(self._boot, start=self._boot.start + 1)
+        return self._fork_server.fork(self._module, self._boot.to_json(), heartbeats)
 
 
 class Supervisor:
@@ -78,12 +78,20 @@ class Supervisor:
     """
 
     def __init__(
-        self, settings: Settings, run_dir: Path, registry: Registry, port: int, lock: LockFile
+        self,
+        settings: Settings,
+        run_dir: Path,
+        registry: Registry,
+        port: int,
+        lock: LockFile,
+        *,
+        fork_server: ForkServer,
     ) -> None:
         self._settings = settings
         self._run_dir = run_dir
         self._registry = registry
         self._lock = lock
+        self._fork_server = fork_server
         self._address = _address(settings, port)
         self._replica = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._stopping = self._hung_up = False
@@ -105,12 +113,10 @@ class Supervisor:
         self._planner = WorkerPlanner(settings, registry, self._workers, self._replica)
         transport = choose_transport(settings, settings.data_dir)
         boot = Boot("deployer", self._replica, run_dir, port, settings, transport)
+        frontends = [replace(boot, name=f"frontend-{i}") for i in range(settings.frontends)]
         self._children = [
-            *(
-                _Child("frontend_process", replace(boot, name=f"frontend-{i}"), settings)
-                for i in range(settings.frontends)
-            ),
-            _Child("deployer_process", boot, settings),
+            *(_Child("frontend_process", frontend, fork_server) for frontend in frontends),
+            _Child("deployer_process", boot, fork_server),
         ]
         self._ended: deque[str] = deque(maxlen=1000)
         self._registry_away = False
@@ -144,6 +150,7 @@ class Supervisor:
         """Give what the main thread does at each turn: nothing that waits for others."""
         return [
             Duty("the files of this server", self._keep_files),
+            Duty("the fork server", self._tend_fork_server),
             *(Duty(child.name, partial(self._tend, child)) for child in self._children),
             # After the children: they start while it imports.
             Duty("the zygote", lambda: self._zygote.tend(time.monotonic())),
@@ -163,7 +170,12 @@ class Supervisor:
             ),
         ]
 
+    def _tend_fork_server(self) -> None:
+        self._fork_server.tend(time.monotonic())
+
     def _tend(self, child: _Child) -> None:
+        if not child.is_running and not self._fork_server.is_ready:
+            return
         if child.tend(time.monotonic()):
             self._ended.append(child.id)
 
@@ -221,6 +233,7 @@ class Supervisor:
             _try("stopping", child.ask_to_stop)
         for child in self._children:
             _try("stopping", partial(child.stop, deadline))
+        _try("stopping the fork server", partial(self._fork_server.stop, deadline))
         for thread in threads:
             thread.stop()
         _try("stopping the zygote", self._zygote.close)  # whoever waits for it is told
@@ -241,7 +254,7 @@ def _try(what: str, work: Callable[[], None]) -> None:
     Duty(what, work).run(time.monotonic())
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, fork_server: ForkServer) -> None:
     """Run a server until SIGTERM or Ctrl-C.
 
     Raises:
@@ -258,7 +271,7 @@ def serve(settings: Settings) -> None:
         reserve_port(settings.listen) as port,
     ):
         registry = Registry.open(settings.database)
-        supervisor = Supervisor(settings, run_dir, registry, port, lock)
+        supervisor = Supervisor(settings, run_dir, registry, port, lock, fork_server=fork_server)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: supervisor.stop())
         signal.signal(signal.SIGHUP, lambda *_: supervisor.hang_up())

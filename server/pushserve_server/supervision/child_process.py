@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from pushserve_server.supervision.backoff import Backoff
 from pushserve_server.supervision.heartbeat import Heartbeats
@@ -22,7 +22,31 @@ SHOW_STACKS: Final = signal.SIGUSR1
 _STARTING: Final = "start"
 _STOP_PATIENCE: Final = 5.0
 
-Start = Callable[[Heartbeats], "subprocess.Popen[bytes]"]
+
+class Process(Protocol):
+    """What is asked of a process: a part of `subprocess.Popen`."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+
+    def poll(self) -> int | None:
+        """Give its exit code; None while it runs."""
+
+    def wait(self, timeout: float) -> int:
+        """Wait for its end."""
+
+    def send_signal(self, number: int, /) -> None:
+        """Send a signal."""
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+
+
+Start = Callable[[Heartbeats], Process]
 
 
 class ChildProcess:
@@ -41,10 +65,20 @@ class ChildProcess:
         self._hang_timeout = hang_timeout
         # Made here, so that whatever the machine lacks later, the child can be started again.
         self._heartbeats = Heartbeats.create()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._watches: dict[str, StallWatch] = {}
         self._shown = self._killed = False
         self._backoff = Backoff()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the process that runs does its work."""
+        return self._process is not None and self._heartbeats.is_ready
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a process that has not been seen to end."""
+        return self._process is not None
 
     def tend(self, now: float) -> bool:
         """Start it when it does not run, kill it when it hangs; say whether it has just ended.
@@ -83,7 +117,7 @@ class ChildProcess:
             self._backoff.ended(now, was_ready=False)
             raise
 
-    def _look(self, process: subprocess.Popen[bytes], now: float) -> None:
+    def _look(self, process: Process, now: float) -> None:
         """Look whether it gets ready, and whether its loops turn."""
         if self._heartbeats.is_ready:
             self._watches.pop(_STARTING, None)
@@ -107,7 +141,7 @@ class ChildProcess:
                 logger.warning(text, self.name, turns.name, watch.missed)
                 process.send_signal(SHOW_STACKS)
 
-    def _kill(self, process: subprocess.Popen[bytes], why: str) -> None:
+    def _kill(self, process: Process, why: str) -> None:
         logger.error("%s %s; killing it, to start it again", self.name, why)
         process.kill()
         self._killed = True
