@@ -12,7 +12,6 @@ from pushserve_server.domain.states import DeploymentState as S
 from pushserve_server.errors import NotFound
 from pushserve_server.registry import Registry
 from pushserve_server.serve.async_registry import AsyncRegistry
-from pushserve_server.wakeups import Wakeups
 from tests.fixtures.registry import Steps, token
 
 SOON = 20
@@ -27,7 +26,7 @@ def registry(tmp_path):
 
 @contextmanager
 def store_of(registry: Registry, folder) -> Iterator[AsyncRegistry]:
-    store = AsyncRegistry(registry, Wakeups(folder), "f1")
+    store = AsyncRegistry(registry, "f1")
     try:
         yield store
     finally:
@@ -170,3 +169,23 @@ def test_watching_what_is_not_there_says_so_to_each(registry, tmp_path):
 
     with store_of(registry, tmp_path) as store:
         assert [NotFound] * 3 == [type(end) for end in asyncio.run(run(store))]
+
+
+def test_others_hear_of_a_change_whose_caller_has_gone(registry, tmp_path):
+    """A call is cancelled while its change is written: others are woken all the same."""
+    written, told = threading.Event(), threading.Event()
+    registry.when_changed(told.set)
+
+    def change(registry: Registry) -> None:
+        written.set()
+        registry.heartbeat("f2", "r1", 1)
+
+    async def run(store: AsyncRegistry) -> None:
+        call = asyncio.create_task(store.run(change))
+        await asyncio.to_thread(written.wait, SOON)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+
+    with store_of(registry, tmp_path) as store:
+        asyncio.run(run(store))
+        assert told.wait(SOON)

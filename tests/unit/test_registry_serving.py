@@ -1,9 +1,13 @@
 """What is served, which frontends serve it, and what the reconciler compares."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from pushserve_server.domain.records import EngineName, Failure, Tracked
 from pushserve_server.domain.states import DeploymentState
+from pushserve_server.errors import NotFound
 from tests.fixtures.registry import MAIN, SOURCE, at, sha, token
 
 A, B = sha("a"), sha("b")
@@ -55,6 +59,33 @@ def test_steps_that_matter_to_nobody_who_serves_do_not_count(steps):
     steps.registry.heartbeat("f1", "r1", 0)
     steps.registry.record_load("f1", 1, None)
     assert before == steps.registry.generation()
+
+
+def test_others_are_told_of_each_change_once_it_can_be_read(steps):
+    """Not of heartbeats without news, of renewed leases, nor of what was rolled back."""
+    registry, told = steps.registry, []
+
+    def told_by(change: Callable[[], object]) -> bool:
+        told.clear()
+        change()
+        return bool(told)
+
+    registry.when_changed(lambda: told.append(registry.generation()))
+    assert told_by(lambda: steps.register(A))
+    taken = steps.take()
+    assert told_by(lambda: registry.advance(token(taken), DeploymentState.CHECKING, "reading"))
+    assert not told_by(lambda: registry.renew(token(taken), 15))
+    assert told_by(lambda: registry.heartbeat("f1", "r1", 3))
+    assert not told_by(lambda: registry.heartbeat("f1", "r1", 3))
+    assert told_by(lambda: registry.heartbeat("f1", "r1", 4))
+    assert told_by(lambda: registry.record_load("f1", 1, None))
+    failure = Failure("LOAD_FAILED", DeploymentState.LOADING, "x", "y")
+    assert told_by(lambda: registry.fail(token(taken), failure))
+    assert told_by(lambda: steps.live(B, DEV))
+    assert registry.generation() == told[-1]
+    with pytest.raises(NotFound):
+        told_by(lambda: registry.replace_bundle(10**6, "digest", {}))
+    assert [] == told
 
 
 def test_a_call_by_number_keeps_its_version(steps):

@@ -160,7 +160,7 @@ class ModelService:
 
         One that does not come along in time is no reason to fail: the change is on disk.
         """
-        result = await self._store.change(change)
+        result = await self._store.run(change)
         generation = await self._store.generation()
         patience = min(_SWAP_PATIENCE, call.deadline - time.time() - _TO_ANSWER)
         with contextlib.suppress(TimeoutError):

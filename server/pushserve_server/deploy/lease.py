@@ -98,21 +98,18 @@ class Lease:
         commit: str | None = None,
         model: str | None = None,
     ) -> None:
-        """Write how far it has come, and wake those who watch."""
+        """Write how far it has come."""
         self.row = self.context.registry.advance(
             self.token, state, message, commit=commit, model=model
         )
-        self.context.wakeups.wake()
 
     def activate(self) -> None:
-        """Move the ref to the version, and wake those who answer by it."""
+        """Move the ref to the version."""
         self.row = self.context.registry.activate(self.token)
-        self.context.wakeups.wake()
 
     def retire(self) -> None:
-        """No longer serve the ref, and wake those who answer by it."""
+        """No longer serve the ref."""
         self.row = self.context.registry.retire(self.token)
-        self.context.wakeups.wake()
 
     def build_slot(self) -> AbstractContextManager[None]:
         """Hold one of the slots of those who build; says so where it has to wait for one.

@@ -143,7 +143,7 @@ def _build(lease: Lease, commit: str) -> Version:
 
 
 def _add_version(lease: Lease, name: str, commit: str, result: StoredBundle) -> Version:
-    version = lease.context.registry.add_version(
+    return lease.context.registry.add_version(
         lease.token,
         model=name,
         default_ref=lease.row.ref,
@@ -154,5 +154,3 @@ def _add_version(lease: Lease, name: str, commit: str, result: StoredBundle) -> 
         report=result.report,
         build_key=result.build_key,
     )
-    lease.context.wakeups.wake()
-    return version

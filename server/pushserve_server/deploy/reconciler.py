@@ -23,7 +23,6 @@ from pushserve_server.settings import Settings
 from pushserve_server.source.command import Cancelled
 from pushserve_server.source.remote import RemoteRefs, list_refs
 from pushserve_server.source.rules import find_rule
-from pushserve_server.wakeups import Wakeups
 
 logger = logging.getLogger(__name__)
 
@@ -82,10 +81,9 @@ class Reconciler:
     time however many there are of these.
     """
 
-    def __init__(self, settings: Settings, registry: Registry, wakeups: Wakeups) -> None:
+    def __init__(self, settings: Settings, registry: Registry) -> None:
         self._settings = settings
         self._registry = registry
-        self._wakeups = wakeups
         self._silent = SilentSources(settings.reconcile_interval)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="reconciler", daemon=True)
@@ -106,10 +104,7 @@ class Reconciler:
             if self._silent.is_due(tracked.source, time.monotonic()):
                 sources[tracked.source].append(tracked)
         with ThreadPoolExecutor(_AT_A_TIME, "reconciler") as pool:
-            made = sum(pool.map(self._look_at, sources, sources.values()))
-        if made:
-            self._wakeups.wake()
-        return made
+            return sum(pool.map(self._look_at, sources, sources.values()))
 
     def _loop(self) -> None:
         while not self._stopped.is_set():

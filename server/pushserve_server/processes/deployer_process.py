@@ -25,6 +25,7 @@ def main(boot: Boot) -> None:
     settings, heartbeats = boot.settings, boot.heartbeats()
     registry = Registry.open(settings.database)
     wakeups = Wakeups(boot.run_dir)
+    registry.when_changed(wakeups.wake)
     owner = f"{boot.id}-{secrets.token_hex(4)}"
     deployer = Deployer(
         settings,
@@ -34,7 +35,7 @@ def main(boot: Boot) -> None:
         owner,
         beat=heartbeats.loop("deployer's loop", patience=_PATIENCE).beat,
     )
-    reconciler = Reconciler(settings, registry, wakeups)
+    reconciler = Reconciler(settings, registry)
     heartbeats.ready()
     deployer.start()
     reconciler.start()

@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 MODULES: Final = (
     "pushserve_server.processes.frontend_process",
     "pushserve_server.processes.deployer_process",
+    "onnxruntime",  # which frontends import at their start
 )
 _LONGEST_NAME: Final = 15
 """Of a process, as the kernel keeps it."""

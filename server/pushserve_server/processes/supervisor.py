@@ -96,6 +96,7 @@ class Supervisor:
         self._replica = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._stopping = self._hung_up = False
         self._wakeups = Wakeups(run_dir)
+        registry.when_changed(self._wakeups.wake)
         self._changes = ChangeListener(
             settings.database, self._wakeups.wake, self._wakeups.note_heard
         )

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -56,6 +57,9 @@ class RegistryDatabase:
         self._postgres = postgres
         self._clock: Clock = self._database_time if postgres else wall_time
         self._shown_clock: Clock = self._clock
+        self._changed = threading.local()
+        self.on_change: Callable[[], None] = lambda: None
+        """Called after each commit of a change that others have to hear of, by its thread."""
         self.tables = Tables(database)
 
     @classmethod
@@ -150,7 +154,10 @@ class RegistryDatabase:
     def claiming(self) -> Iterator[Tables]:
         """Write rows that `claimed` has locked, or that nobody else writes."""
         with self.connected(), self._database.atomic(*(() if self._postgres else ("IMMEDIATE",))):
+            self._changed.told = False
             yield self.tables
+        if self._changed.told:
+            self.on_change()
 
     def locked(self, query: Any, *, skip: bool = False) -> Any:
         """Lock the rows that `query` selects; `skip` those that others have locked.
@@ -174,7 +181,8 @@ class RegistryDatabase:
         return self.generation()
 
     def tell(self) -> None:
-        """Wake the other servers when this transaction is committed, where the database can."""
+        """Wake others when this transaction is committed; other servers where the database can."""
+        self._changed.told = True
         if self._postgres:
             self._database.execute_sql(f"NOTIFY {CHANNEL}")
 

@@ -1,6 +1,6 @@
 """Notifications: changes that other servers made in a shared registry, heard at once.
 
-PostgreSQL does, by NOTIFY. With SQLite every process is of this machine, and is woken there.
+PostgreSQL does, by NOTIFY. With SQLite every process is of this server, and wakes the others.
 What is not heard, because the connection is lost or slow, costs a poll.
 """
 
@@ -39,8 +39,8 @@ class ChangeListener:
         self._thread = threading.Thread(target=self._run, name="registry-changes", daemon=True)
 
     def start(self) -> None:
-        """Begin; returns at once. Does nothing where the database cannot tell."""
-        self._hears(False)  # a server that was killed may have left word that it does
+        """Begin; returns at once. With SQLite there is nothing to listen to, and all is heard."""
+        self._hears(self._url is None)  # a server that was killed may have left another word
         if self._url is not None:
             self._thread.start()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Self
 
 from pushserve_server.registry.activation import Activation
@@ -39,6 +40,13 @@ class Registry(Deployments, Leases, Activation, Models, Pinning, ServingState, F
             Unavailable: the database cannot be reached.
         """
         return cls(RegistryDatabase.open(url, clock))
+
+    def when_changed(self, act: Callable[[], None]) -> None:
+        """Have `act` called after each change that others have to hear of, by whoever made it.
+
+        Not for heartbeats that carry no news.
+        """
+        self._store.on_change = act
 
     def close(self) -> None:
         """Close every connection. No call may be under way."""

@@ -15,7 +15,6 @@ from typing import TypeVar
 from pushserve_server.domain.records import Deployment, Snapshot, Version
 from pushserve_server.registry import Registry
 from pushserve_server.serve.deployment_watches import DeploymentWatches
-from pushserve_server.wakeups import Wakeups
 
 T = TypeVar("T")
 
@@ -26,13 +25,11 @@ class AsyncRegistry:
     def __init__(
         self,
         registry: Registry,
-        wakeups: Wakeups,
         frontend: str,
         threads: int = 4,
         remote_threads: int = 64,
     ) -> None:
         self._registry = registry
-        self._wakeups = wakeups
         self._frontend = frontend
         self._replica = ""
         self._callers = ThreadPoolExecutor(threads, "registry")
@@ -42,31 +39,21 @@ class AsyncRegistry:
         self._watches = DeploymentWatches(self._deployment)
         self._loads: dict[int, str | None] = {}
         self._loads_lock = threading.Lock()
-        self._said = -1
 
     async def run(self, call: Callable[[Registry], T]) -> T:
         """Run any registry call that somebody waits for on a thread."""
         return await self._on(self._callers, call)
 
-    async def change(self, call: Callable[[Registry], T]) -> T:
-        """Run a call that changes what others serve by, and wake them."""
-        return await self._waking(self._callers, call)
-
     async def ask_remote(self, call: Callable[[Registry], T]) -> T:
-        """Like `change`, for a call that asks a Git remote first and may take seconds.
+        """Like `run`, for a call that asks a Git remote first and may take seconds.
 
         It has threads of its own, so that a slow remote does not hold up the registry: one for
         each call that may come, so that it does not hold up calls for other remotes either.
         """
-        return await self._waking(self._remotes, call)
+        return await self._on(self._remotes, call)
 
     async def _on(self, pool: Executor, call: Callable[[Registry], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(pool, call, self._registry)
-
-    async def _waking(self, pool: Executor, call: Callable[[Registry], T]) -> T:
-        result = await self._on(pool, call)
-        self._wakeups.wake()
-        return result
 
     async def generation(self) -> int:
         """Give the counter that grows with every change."""
@@ -106,7 +93,7 @@ class AsyncRegistry:
 
     async def keep_alive(self, version_ids: Collection[int], *, by_ref: bool) -> None:
         """Say that calls need some versions."""
-        await self._waking(
+        await self._on(
             self._serving, lambda registry: registry.keep_alive(version_ids, by_ref=by_ref)
         )
 
@@ -118,7 +105,7 @@ class AsyncRegistry:
                 self._loads[version_id] = error
                 registry.record_load(self._frontend, version_id, error)
 
-        await self._waking(self._serving, record)
+        await self._on(self._serving, record)
 
     async def forget_load(self, version_id: int) -> None:
         """Say that this frontend no longer needs a version."""
@@ -128,28 +115,23 @@ class AsyncRegistry:
                 self._loads.pop(version_id, None)
                 registry.forget_load(self._frontend, [version_id])
 
-        await self._waking(self._serving, forget)
+        await self._on(self._serving, forget)
 
     async def started(self, replica: str) -> None:
         """Announce this frontend."""
         self._replica = replica
-        await self._waking(
+        await self._on(
             self._heartbeats, lambda registry: registry.frontend_started(self._frontend, replica)
         )
 
     async def heartbeat(self, generation: int) -> None:
         """Say that this frontend lives and which generation it serves by."""
 
-        def beat(registry: Registry) -> bool:
-            known = registry.heartbeat(self._frontend, self._replica, generation)
-            if not known:
+        def beat(registry: Registry) -> None:
+            if not registry.heartbeat(self._frontend, self._replica, generation):
                 self._record_loads_again(registry)
-            return known
 
-        known = await self._on(self._heartbeats, beat)
-        if not known or generation != self._said:
-            self._said = generation
-            self._wakeups.wake()
+        await self._on(self._heartbeats, beat)
 
     def _record_loads_again(self, registry: Registry) -> None:
         """The registry took this frontend for dead, and what it had loaded for gone."""
@@ -159,9 +141,7 @@ class AsyncRegistry:
 
     async def stopped(self) -> None:
         """Take this frontend's row away, after the last heartbeat."""
-        await self._waking(
-            self._heartbeats, lambda registry: registry.frontend_stopped(self._frontend)
-        )
+        await self._on(self._heartbeats, lambda registry: registry.frontend_stopped(self._frontend))
 
     def close(self) -> None:
         """End the threads."""
