@@ -74,7 +74,9 @@ class JobSpec:
     build made. A worker is given `built`, so that its outputs are numbered as the
     registry has them; without it, a worker inspects the model again. `fast_path`
     likewise is the one that the build has chosen ("" for the estimator's own methods).
-    `answer_limit` is the most bytes of one answer that a worker gives.
+    `answer_limit` is the most bytes of one answer that a worker gives. `joins_calls` tells whether
+    the rows of several callers may be predicted together: to a build what the manifest says of
+    it, to a worker what the build has found; None where nobody says.
     """
 
     folder: Path
@@ -90,6 +92,7 @@ class JobSpec:
     engine: str = "auto"
     graph_limit: int = 512 * 1024**2
     answer_limit: int = 64 * 1024**2
+    joins_calls: bool | None = None
 
     @property
     def artifact_path(self) -> Path:
@@ -139,6 +142,7 @@ class JobSpec:
             engine=str(data.get("engine") or "auto"),
             graph_limit=int(data.get("graph_limit") or 512 * 1024**2),
             answer_limit=int(data.get("answer_limit") or 64 * 1024**2),
+            joins_calls=data.get("joins_calls"),
         )
 
 

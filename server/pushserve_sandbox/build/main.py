@@ -23,6 +23,7 @@ from pushserve_runtime import messages
 from pushserve_runtime.build_error import BuildFailed, printable
 from pushserve_runtime.job_spec import Format, JobSpec
 from pushserve_sandbox.build.example_check import check_examples, try_made_rows
+from pushserve_sandbox.build.independence import why_dependent
 from pushserve_sandbox.inspection.estimator import predictor_for
 from pushserve_sandbox.loading.artifact import sklearn_version
 from pushserve_sandbox.loading.captured_output import Notes
@@ -112,6 +113,7 @@ class _Build:
         self._end("examples")
         if spec.format in _COMPILED:
             loaded = self._compile(model, loaded, examples)
+        loaded = self._try_together(model, loaded, inputs)
         if loaded.engine == "worker":
             self._begin("fast_path", "looking for a faster way through it")
             loaded = choose_fast_path(loaded, model, spec, inputs, self.notes)
@@ -139,6 +141,22 @@ class _Build:
             loaded, predictor=result.predictor, engine="onnx", engine_reason=result.reason
         )
 
+    def _try_together(self, model: Any, loaded: Loaded, inputs: Sequence[Any]) -> Loaded:
+        """Find out whether the rows of several callers may be predicted together."""
+        spec = self.spec
+        said = "the manifest says that its rows depend on each other"
+        if spec.joins_calls is None and loaded.engine == "onnx" and spec.format in _COMPILED:
+            return loaded  # comparing it has shown that
+        if spec.joins_calls is None:
+            self._begin("independence", "asking it about rows alone and together")
+            with self.notes.taken():
+                said = why_dependent(model, loaded.predictor, inputs)
+            self._end("independence")
+        if not said or spec.joins_calls:
+            return loaded
+        reason = f"{loaded.engine_reason}; calls are answered one at a time: {said}"
+        return replace(loaded, joins_calls=False, engine_reason=reason)
+
     def _begin(self, stage: str, message: str) -> None:
         self._started = time.monotonic()
         self.progress(stage, message)
@@ -154,6 +172,7 @@ class _Build:
             "report": {
                 "engine_reason": loaded.engine_reason,
                 "fast_path": loaded.fast_path,
+                "joins_calls": loaded.joins_calls,
                 "format": str(self.spec.format),
                 "estimator": loaded.estimator,
                 "sklearn": sklearn_version(),

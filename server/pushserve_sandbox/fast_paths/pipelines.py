@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
@@ -21,9 +21,12 @@ from pushserve_sandbox.fast_paths.histogram_boosting import histogram_paths
 from pushserve_sandbox.fast_paths.linear_models import linear_paths
 from pushserve_sandbox.fast_paths.steps import Step, fast_chain, own_chain
 from pushserve_sandbox.inspection.library_types import foreign_part, own_method
+from pushserve_sandbox.inspection.own_code import may_write, on_own_values, with_copy
 from pushserve_sandbox.inspection.probing import attempt
 from pushserve_sandbox.prediction.fast_path import ONE_PASS, FastPath, is_own
 from pushserve_sandbox.prediction.model_outputs import output_functions
+
+_STEPS_ONCE: Final = "its steps run once for all outputs"
 
 
 def fast_paths_of(estimator: Any) -> Iterator[FastPath]:
@@ -54,8 +57,10 @@ def _pipeline_paths(pipeline: Any) -> Iterator[FastPath]:
     before = [step for step in steps if step is not None and step != "passthrough"]
     if last is None or last == "passthrough":
         return
-    fast = fast_chain(before) if before else None
-    own = (own_chain(before), not before)
+    fast, slow = fast_chain(before) if before else None, own_chain(before)
+    if any(map(may_write, before)):
+        fast, slow = fast and with_copy(fast), with_copy(slow)
+    own = slow, not before
     for chain, is_fast in [(fast, True), own] if fast else [own]:
         for fast_path in fast_paths_of(last):
             start = _composed(chain, fast_path.start)
@@ -66,7 +71,7 @@ def _pipeline_paths(pipeline: Any) -> Iterator[FastPath]:
             if name != "transform" and hasattr(last, function.__name__)
         }
         if before and shared:
-            yield FastPath("its steps run once for all outputs", chain, shared)
+            yield FastPath(_STEPS_ONCE, slow, on_own_values(shared, last))
 
 
 def _composed(chain: Step, start: Any) -> Any:

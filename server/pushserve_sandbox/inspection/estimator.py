@@ -23,9 +23,11 @@ from pushserve_sandbox.inspection.input_forms import (
     input_function,
     is_fitted_on_array,
     is_fitted_on_names,
+    is_own_code_first,
     matrix_form,
     table_forms,
 )
+from pushserve_sandbox.inspection.own_code import on_own_values
 from pushserve_sandbox.inspection.probing import (
     SINGLE_PROBES,
     Row,
@@ -52,7 +54,8 @@ _COMPARED: Final = ("label", "value", "transform", "probabilities", "decision_fu
 def predictor_for(estimator: Any, signature: Signature) -> EstimatorPredictor:
     """Make the predictor of an estimator whose signature is known."""
     build = input_function(estimator, signature.layout, signature.inputs, signature.form)
-    return EstimatorPredictor(signature, build, output_functions(estimator))
+    functions = on_own_values(output_functions(estimator), estimator)
+    return EstimatorPredictor(signature, build, functions)
 
 
 def inspect_estimator(
@@ -101,7 +104,7 @@ class _Inspection:
         rows = self._find_rows()
         if self.names.guessed:
             rows = self._without_unneeded(rows)
-        self._find_nullable(rows[0])
+        self._find_nullable(rows)
         outputs = self._find_outputs(rows)
         signature = Signature(
             layout=self.handed.layout,
@@ -254,9 +257,13 @@ class _Inspection:
                     "or self.n_features_in_ (on an array), as scikit-learn's own do",
                 )
 
-    def _find_nullable(self, row: Row) -> None:
+    def _find_nullable(self, rows: list[Row]) -> None:
+        row, is_own = rows[0], is_own_code_first(self.features)
+
         def accepts(changed: Row) -> bool:
-            return works(lambda: self._call(self.handed, [changed], self.main))
+            # Code of people's own may fill a null by what stands in the rows beside it.
+            tried = ([changed], [changed, *rows]) if is_own else ([changed],)
+            return any(works(partial(self._call, self.handed, some, self.main)) for some in tried)
 
         found = probe_nullable(self.features, self.known, row, accepts)
         if self.handed.layout is Layout.TABLE:

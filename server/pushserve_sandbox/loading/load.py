@@ -12,9 +12,10 @@ from pushserve_runtime.onnx_predictor import OnnxPredictor
 from pushserve_runtime.onnx_session import bound_run_memory
 from pushserve_sandbox.fast_paths.select import with_chosen, with_first_equal
 from pushserve_sandbox.inspection.estimator import inspect_estimator, predictor_for
+from pushserve_sandbox.inspection.own_code import own_parts
 from pushserve_sandbox.loading.artifact import load_estimator
 from pushserve_sandbox.loading.captured_output import Notes
-from pushserve_sandbox.loading.predict_py import load_script
+from pushserve_sandbox.loading.predict_py import RecordsPredictor, load_script
 from pushserve_sandbox.prediction.predictor import EstimatorPredictor, Predictor
 
 _GRAPH: Final = "ONNX graph"
@@ -26,7 +27,8 @@ _RUN_MEMORY: Final = 1024**3
 class Loaded:
     """A model that can predict. `engine` is "onnx" or "worker", for the reason given.
 
-    `fast_path` says which way through scikit-learn's code is taken; "" is its own.
+    `fast_path` says which way through scikit-learn's code is taken; "" is its own. `joins_calls`
+    tells whether rows of several callers may be predicted together.
     """
 
     predictor: Predictor
@@ -34,6 +36,7 @@ class Loaded:
     engine: str
     engine_reason: str
     fast_path: str = ""
+    joins_calls: bool = True
 
 
 def read_model(spec: JobSpec, notes: Notes) -> Any:
@@ -89,6 +92,13 @@ def choose_fast_path(
         return loaded
     reason = f"{loaded.engine_reason}; {how}, bit-equal on {rows:,} trial rows"
     return replace(loaded, predictor=predictor, fast_path=how, engine_reason=reason)
+
+
+def joins_by_default(model: Any, predictor: Predictor) -> bool:
+    """Whether calls are joined where no build has tried it: never those of people's own code."""
+    if isinstance(predictor, RecordsPredictor):
+        return predictor.by_row
+    return model is None or next(own_parts(model), None) is None
 
 
 def _graph(spec: JobSpec, example_rows: Sequence[Any]) -> Loaded:

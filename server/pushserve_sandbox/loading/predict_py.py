@@ -40,16 +40,24 @@ class RecordsPredictor:
     """A `predict.py` with its signature."""
 
     def __init__(
-        self, signature: Signature, run: BatchFunction, order: KeyOrder | None = None
+        self,
+        signature: Signature,
+        run: BatchFunction,
+        order: KeyOrder | None = None,
+        *,
+        by_row: bool = False,
     ) -> None:
         self._signature = signature
         self._run = run
+        self.by_row = by_row
+        """Whether its code sees one row at a time."""
         self._order = order or KeyOrder([feature.name for feature in signature.inputs], None)
 
     def with_order(self, example: Any) -> RecordsPredictor:
         """Give a predictor whose rows have their keys as this input has them."""
         names = [feature.name for feature in self._signature.inputs]
-        return RecordsPredictor(self._signature, self._run, KeyOrder(names, example))
+        order = KeyOrder(names, example)
+        return RecordsPredictor(self._signature, self._run, order, by_row=self.by_row)
 
     @property
     def signature(self) -> Signature:
@@ -105,7 +113,9 @@ def load_script(spec: JobSpec, notes: Notes) -> RecordsPredictor:
     check_versions(spec, notes)
     for value in list(vars(module).values()):
         use_one_thread(value)
-    return RecordsPredictor(script_signature(spec.declared), _find_function(module, spec, notes))
+    by_row = not callable(getattr(module, "predict_batch", None))
+    function = _find_function(module, spec, notes)
+    return RecordsPredictor(script_signature(spec.declared), function, by_row=by_row)
 
 
 def script_signature(declared: Declared) -> Signature:

@@ -18,6 +18,11 @@ from pushserve_sandbox.compat import text_dtype
 InputFunction = Callable[[Sequence[Array]], Any]
 
 
+def copied(data: Any) -> Any:
+    """Copy what an input function has given: an array, a frame, a series, or a list of dicts."""
+    return [dict(row) for row in data] if isinstance(data, list) else data.copy()
+
+
 def matrix_input(arrays: Sequence[Array]) -> NDArray[Any]:
     """Give the matrix of a MATRIX request."""
     return arrays[0].values

@@ -31,7 +31,8 @@ QueuedRequest = tuple[Connection, int, int, Any]
 class Batcher:
     """Queues requests by the outputs that they ask for, and answers them in batches.
 
-    `answer_limit` is the most bytes of one answer; `folder` holds the model's files.
+    `answer_limit` is the most bytes of one answer; `folder` holds the model's files. A batch has
+    at most `row_cap` rows of several requests; 0 is for models whose rows depend on each other.
     """
 
     def __init__(

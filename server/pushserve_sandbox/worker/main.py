@@ -29,9 +29,14 @@ from pushserve_runtime.job_spec import JobSpec
 from pushserve_runtime.result_frame import answer_limit
 from pushserve_sandbox.loading.captured_output import Notes
 from pushserve_sandbox.loading.example_files import read_examples
-from pushserve_sandbox.loading.load import choose_fast_path, make_predictor, read_model
+from pushserve_sandbox.loading.load import (
+    choose_fast_path,
+    joins_by_default,
+    make_predictor,
+    read_model,
+)
 from pushserve_sandbox.prediction.predictor import Predictor
-from pushserve_sandbox.worker.batcher import Batcher
+from pushserve_sandbox.worker.batcher import ROW_CAP, Batcher
 from pushserve_sandbox.worker.frontend_connection import Connection
 from pushserve_sandbox.worker.warmup import warm_up
 
@@ -45,19 +50,20 @@ def main(channel: socket.socket, listener: socket.socket, spec: Mapping[str, Any
     """Load the model that `spec` names and serve it until the channel ends."""
     job = JobSpec.from_json(spec)
     try:
-        predictor = load(job)
+        predictor, joins_calls = load(job)
     except BuildFailed as failure:
         messages.send(channel, {"ready": False, **failure.to_json()})
         return
     warnings.simplefilter("ignore")  # the build's report has them
     limit = answer_limit(predictor.signature, job.answer_limit)
-    server = Server(channel, listener, Batcher(predictor, limit, job.folder))
+    batcher = Batcher(predictor, limit, job.folder, ROW_CAP if joins_calls else 0)
+    server = Server(channel, listener, batcher)
     messages.send(channel, {"ready": True})
     server.serve()
 
 
-def load(spec: JobSpec) -> Predictor:
-    """Load a model and run it once.
+def load(spec: JobSpec) -> tuple[Predictor, bool]:
+    """Load a model and run it once; say whether the rows of several calls may be joined.
 
     Raises:
         BuildFailed: it cannot be loaded.
@@ -72,7 +78,8 @@ def load(spec: JobSpec) -> Predictor:
         warm_up(predictor, inputs)
     gc.collect()
     gc.freeze()  # the model is never garbage; collections need not look at it
-    return predictor
+    joins = spec.joins_calls
+    return predictor, joins_by_default(model, predictor) if joins is None else joins
 
 
 class Server:

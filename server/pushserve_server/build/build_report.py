@@ -59,6 +59,7 @@ class _Report(BaseModel):
 
     engine_reason: _Line = ""
     fast_path: _Line = ""
+    joins_calls: bool = False
     format: _Line = ""
     estimator: _Line = ""
     sklearn: _Line = ""

@@ -47,6 +47,7 @@ class ModelFiles:
     name: str | None
     engine: str
     workers: int
+    independent_rows: bool | None
     tolerance: Tolerance
     declared: dict[str, Any] | None
 
@@ -76,6 +77,7 @@ def find_model_files(
         name=manifest.name,
         engine=manifest.engine,
         workers=manifest.workers,
+        independent_rows=manifest.independent_rows,
         tolerance=manifest.tolerance,
         declared=declared or None,
     )

@@ -84,6 +84,7 @@ class Manifest(_Table):
     examples: FileName | None = None
     engine: Literal["auto", "onnx", "worker"] = "auto"
     workers: int = Field(default=1, ge=1, le=64)
+    independent_rows: bool | None = None
     tolerance: Tolerance = Tolerance()
     signature: DeclaredSignature = DeclaredSignature()
     drift: Drift = Drift()

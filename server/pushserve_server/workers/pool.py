@@ -204,6 +204,7 @@ class Workers:
             "folder": str(bundle.folder),
             "signature": version.signature.to_json(),
             "fast_path": _chosen_fast_path(version),
+            "joins_calls": version.report.get("joins_calls"),
             "answer_limit": self._settings.max_answer,
         }
         policy = JobPolicy(

@@ -115,7 +115,9 @@ class OnnxEngine:
 
     def _rows_together(self) -> int:
         # Columns with nulls are not joined: each call of a table runs by itself.
-        joins = self._version.signature.layout is Layout.MATRIX
+        version = self._version
+        joins = version.report.get("joins_calls", True)
+        joins = joins and version.signature.layout is Layout.MATRIX
         return self._rule.most_rows if joins else 0
 
     def _timed(self, run: Run) -> Run:
