@@ -5,9 +5,11 @@ BIN    := $(VENV)/bin
 JOBS   := server/pushserve_runtime server/pushserve_sandbox
 TESTS  ?= tests
 MINUTES ?= 10
+PIPELINES ?= 2000
+SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run repository test test-faults check protos wheels bench bench-peers bench-soak lock system-postgres system-h2load clean
+.PHONY: help setup run repository test test-faults test-answers check protos wheels bench bench-peers bench-soak lock system-postgres system-h2load clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{split($$1, t, ":"); printf "  make %-16s %s\n", t[1], $$2}'
@@ -37,6 +39,9 @@ test: setup system-postgres ## run the tests (TESTS=tests/unit for some of them)
 test-faults: setup system-postgres ## run what `make test` only has a share of: kills, hostile workers, old environments
 	@$(BIN)/python -m compileall -q server webhook clients
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m long $(TESTS)
+
+test-answers: setup ## push random pipelines and compare every door with scikit-learn (PIPELINES=2000 SEED=0)
+	@$(BIN)/python -m tests.answers.run --pipelines $(PIPELINES) --seed $(SEED) $(ARGS)
 
 check: setup ## ruff, mypy, stubs fresh, buf lint
 	@$(BIN)/ruff check .

@@ -295,6 +295,31 @@ class TestOwnCodeFirst:
 
         assert model.predict(FRAME).tolist() == doors.rows(FRAME)["label"].tolist()
 
+    @pytest.mark.parametrize(
+        ("own", "before"),
+        [
+            (Own, []),
+            (lambda model: model, [Ratio()]),
+            (Own, [Ratio()]),
+        ],
+    )
+    def test_columns_that_nothing_in_it_uses_may_come_again(self, folder, own, before):
+        """They are no making of its own: whoever has the frame sends them, or leaves them out."""
+        frame = PEOPLE.assign(note=["text", None] * 30, seen=[1, "b"] * 30)
+        used = ["age", "fare", *(["r"] if before else [])]
+        columns = make_column_transformer((StandardScaler(), used))
+        model = own(make_pipeline(*before, columns, LogisticRegression()))
+        model.fit(frame, np.where(PEOPLE.fare > PEOPLE.age, "more", "less"))
+
+        doors = Doors(model, folder.signature(model, engine="worker"))
+
+        assert {"age": False, "fare": False, "note": True, "seen": True} == {
+            f.name: f.accepts is Accepts.UNUSED for f in doors.signature.inputs
+        }
+        expected = model.predict(frame).tolist()
+        assert expected == doors.rows(frame)["label"].tolist()
+        assert expected == doors.table(frame[["note", "fare", "age"]])["label"].tolist()
+
 
 def lower(texts):
     return texts.str.lower()

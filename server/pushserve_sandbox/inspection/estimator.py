@@ -12,7 +12,15 @@ from pushserve_runtime.build_error import BuildFailed, brief
 from pushserve_runtime.frames import Array
 from pushserve_runtime.job_spec import Declared
 from pushserve_runtime.output_arrays import NotAnOutput, dense, to_array
-from pushserve_runtime.signature import DType, Feature, InputForm, Layout, OutputSpec, Signature
+from pushserve_runtime.signature import (
+    Accepts,
+    DType,
+    Feature,
+    InputForm,
+    Layout,
+    OutputSpec,
+    Signature,
+)
 from pushserve_sandbox.inspection.estimator_structure import takes_dicts, takes_texts, texts_follow
 from pushserve_sandbox.inspection.feature_names import feature_names, known_features, names_unknown
 from pushserve_sandbox.inspection.feature_types import decide_features, declared_outputs
@@ -142,18 +150,29 @@ class _Inspection:
         ) from error
 
     def _without_unneeded(self, rows: list[Row]) -> list[Row]:
-        """Drop columns without which it works: its own code makes them, or nothing uses them."""
+        """Drop columns without which it works, as its own code makes them.
+
+        Those that nothing uses came with the rows that it was fitted on, and come again.
+        """
         index = 0
         while index < len(self.features) and len(self.features) > 1:
             features = (*self.features[:index], *self.features[index + 1 :])
             handed = replace(self.handed, features=features)
             fewer = [[*row[:index], *row[index + 1 :]] for row in rows]
-            if works(partial(self._call, handed, fewer, self.main)):
+            if not works(partial(self._call, handed, fewer, self.main)):
+                index += 1
+            elif self.features[index].name in self.names.unused:
+                self._set_feature(index, accepts=Accepts.UNUSED)
+                index += 1
+            else:
                 self.handed, rows = handed, fewer
                 del self.known[index]
-            else:
-                index += 1
         return rows
+
+    def _set_feature(self, index: int, **changes: Any) -> None:
+        features = list(self.features)
+        features[index] = replace(features[index], **changes)
+        self._set_features(iter(features))
 
     def _candidates(self) -> Iterator[tuple[tuple[Feature, ...], list[Row]]]:
         features = self.features

@@ -28,11 +28,13 @@ class Names:
     """What the features are called. `real` are names of the data, not x0, x1, ….
 
     `guessed` are those that a part of the estimator was fitted on: some may be its own making.
+    That part makes no use of those that are `unused`.
     """
 
     names: list[str]
     real: bool = True
     guessed: bool = False
+    unused: frozenset[str] = frozenset()
 
 
 def feature_names(estimator: Any, declared: Declared, example_rows: Sequence[Any]) -> Names:
@@ -58,10 +60,13 @@ def _shown_or_inside(estimator: Any, example_rows: Sequence[Any]) -> Names:
         return Names([])
     if example_rows and isinstance(example_rows[0], Mapping):
         return Names([str(name) for name in example_rows[0]])
-    inner = names_inside(estimator)
-    if not inner:
+    inner = fitted_on_names_inside(estimator)
+    if inner is None:
         raise names_unknown()
-    return Names(inner, guessed=True)
+    names = [str(name) for name in inner.feature_names_in_]
+    known = known_features(inner, names)
+    unused = frozenset(name for name, item in zip(names, known, strict=True) if not item.used)
+    return Names(names, guessed=True, unused=unused)
 
 
 def names_unknown() -> BuildFailed:
@@ -74,12 +79,12 @@ def names_unknown() -> BuildFailed:
     )
 
 
-def names_inside(estimator: Any) -> list[str]:
-    """Give the names that the first part of it was fitted on which remembers any."""
+def fitted_on_names_inside(estimator: Any) -> Any:
+    """Give the first part of it that was fitted on names, or it; None where there is none."""
     if is_fitted_on_names(estimator):
-        return [str(name) for name in estimator.feature_names_in_]
+        return estimator
     for item in parts_of(estimator):
-        found = names_inside(item)
-        if found:
+        found = fitted_on_names_inside(item)
+        if found is not None:
             return found
-    return []
+    return None
