@@ -25,6 +25,7 @@ _WINDOW = 2**31 - 1
 _DATA, _HEADERS, _RST, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 _END_STREAM = _ACK = 1
 _MAX_CONCURRENT_STREAMS = 3
+_LARGEST = 16_384
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
@@ -71,6 +72,12 @@ class Connection:
         """Send a call that was due at `due`, as soon as the server's limits allow."""
         self._backlog.append(due)
         self._send()
+
+    def begin(self, body: bytes) -> None:
+        """Send the head of a call and the first bytes of its body, and no end."""
+        pieces = (body[at : at + _LARGEST] for at in range(0, len(body), _LARGEST))
+        data = [_frame(_DATA, 0, self._stream, piece) for piece in pieces]
+        self.socket.sendall(_frame(_HEADERS, 4, self._stream, self._headers) + b"".join(data))
 
     def _send(self) -> None:
         out = b""

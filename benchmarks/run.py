@@ -1,9 +1,9 @@
 """`make bench`: what one machine does by itself, all in one run, with a summary at the end.
 
 Start and memory of a server alone; Predict against a no-op echo and a server written by hand;
-rows a second beside scikit-learn; push-to-served; 1,000 models against 10. What is compared is
-interleaved and repeated; tables show medians and, in brackets, the smallest and the largest.
-Ratios come from the same round.
+rows a second beside scikit-learn; push-to-served; others' calls during attacks; 1,000 models
+against 10. What is compared is interleaved and repeated; tables show medians and, in brackets, the
+smallest and the largest. Ratios come from the same round.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+import attacks
 import footprint
 import grpc
 import many_models
@@ -34,7 +35,7 @@ from subjects import Running, Subject
 
 from pushserve.v1 import model_service_pb2_grpc as pb_grpc
 
-PARTS = ("alone", "predict", "rows", "push", "many")
+PARTS = ("alone", "predict", "rows", "push", "attacks", "many")
 
 
 def main() -> None:
@@ -48,6 +49,8 @@ def main() -> None:
             found |= footprint.measure(root, options.rounds, clock)
         if {"predict", "rows", "push"} & set(options.parts):
             found |= together(root / "together", options, clock)
+        if "attacks" in options.parts:
+            found |= attacks.measure(root / "attacks", clock)
         if "many" in options.parts:
             found |= many_models.measure(root, many_options(options), clock)
     summary.show(found, summary.BENCH)
