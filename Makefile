@@ -32,6 +32,9 @@ run: setup ## start server and webhook, take an example live, say what to try (A
 repository: setup ## make a Git repository that `make run` serves from (NAME=churn), and print where it is
 	@$(BIN)/python examples/demo.py --repository $(or $(NAME),$(error say NAME=…))
 
+# What pytest makes of the tests' asserts is kept beside them, whatever the caller's environment says.
+test test-faults: export PYTHONDONTWRITEBYTECODE =
+
 test: setup system-postgres ## run the tests (TESTS=tests/unit for some of them)
 	@$(BIN)/python -m compileall -q server webhook clients
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --quiet -m 'not long' $(TESTS)

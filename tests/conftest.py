@@ -1,7 +1,9 @@
 """Fixtures that several files share stand in tests/fixtures, one module for each topic."""
 
 import os
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # As servers do: ONNX Runtime reports to its makers unless told not to, before its import.
@@ -16,7 +18,7 @@ settings.register_profile(
 )
 settings.load_profile("any machine")
 
-pytest_plugins = [
+FIXTURES = [
     "tests.fixtures.fake_service",
     "tests.fixtures.git_server",
     "tests.fixtures.model_folder",
@@ -29,3 +31,27 @@ pytest_plugins = [
     "tests.fixtures.deploying",  # after those that it imports
     "tests.fixtures.many",
 ]
+pytest.register_assert_rewrite(*FIXTURES)  # before a folder's conftest.py imports one
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Bring the fixtures in; not into xdist's own process, which runs no test: it takes seconds."""
+    if config.getoption("dist", "no") == "no" or hasattr(config, "workerinput"):
+        for name in FIXTURES:
+            config.pluginmanager.import_plugin(name)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With --dist loadfile: a folder whose files share a server goes to one worker, too."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByServer(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            folder = file.rpartition("/")[0]
+            return folder if folder.endswith("/one_server") else file
+
+    return ByServer(config, log)

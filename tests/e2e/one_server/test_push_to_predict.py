@@ -20,7 +20,7 @@ from tests.fixtures.git_server import GitHost
 from tests.fixtures.github import deliver, old_event, push_event
 from tests.fixtures.served import BIN, Served
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 SERVICE = "pushserve.v1.ModelService"
 
 
@@ -181,7 +181,7 @@ def same(expected: np.ndarray, given: np.ndarray, answer: Prediction) -> bool:
 
 def test_numbers_texts_and_missing_values(served: Served, hub: GitHost, client: Client):
     repo = hub.create("risk")
-    repo.commit(models.risk_files())
+    repo.commit(models.risk_files("risk"))
     served.ready(repo.url)
     table = models.risk_table().iloc[:20]
     pipeline = models.risk_pipeline()
@@ -211,8 +211,8 @@ def test_a_regressor_on_a_source_that_may_send_data_only(
 def test_an_onnx_graph(served: Served, hub: GitHost, client: Client):
     repo = hub.create("data-doubling")
     repo.commit(models.doubling_files())
-    served.ready(repo.url, model="doubling")
-    answer = client.predict("doubling", [[1.0, 2.5], [-3.0, 0.25]])
+    served.ready(repo.url)
+    answer = client.predict("data-doubling", [[1.0, 2.5], [-3.0, 0.25]])
     assert [[2.0, 5.0], [-6.0, 0.5]] == answer["doubled"].tolist()
     assert "onnx" == str(answer.engine)
 
@@ -254,7 +254,15 @@ def trained(name: str, folder: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["iris", "diabetes-risk", "diabetes-progression", "wine-legacy"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("iris", marks=pytest.mark.long),  # test_getting_started.py takes it live too
+        "diabetes-risk",
+        pytest.param("diabetes-progression", marks=pytest.mark.long),
+        "wine-legacy",
+    ],
+)
 def test_each_example_goes_live_and_answers(
     served: Served, hub: GitHost, client: Client, tmp_path: Path, name: str
 ):

@@ -19,6 +19,7 @@ from pushserve_client import Client
 from tests.fixtures import models
 from tests.fixtures.git_server import GitHost
 from tests.fixtures.served import Served, until
+from tests.fixtures.shares import share
 
 IRIS = load_iris()
 X, NAMES = IRIS.data, IRIS.target_names[IRIS.target]
@@ -41,7 +42,7 @@ def version(served: Served, model: str) -> pb.Version:
     return served.stub.Get(pb.GetRequest(model=model), timeout=20).version
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", share(MODELS))
 def test_answers_come_from_a_graph(served: Served, hub: GitHost, client: Client, name: str):
     model = MODELS[name]().fit(X, NAMES)
     repo = hub.create(name)
@@ -101,6 +102,7 @@ def test_the_manifest_chooses_the_engine(served: Served, hub: GitHost):
     assert "decision_function" in [output.name for output in found.signature.outputs]
 
 
+@pytest.mark.long
 def test_an_engine_that_cannot_be_says_why(served: Served, hub: GitHost):
     repo = hub.create("c-neighbours")
     content = models.dumped(KNeighborsClassifier().fit(X, NAMES))

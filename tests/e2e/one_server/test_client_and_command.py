@@ -56,25 +56,25 @@ def test_a_frame_with_numbered_columns(client, push):
 
 
 def test_texts_alone(client, push):
-    push("texts", TEXT_MODEL)
+    push("words", TEXT_MODEL)
 
     for texts in (TEXTS[:4], np.array(TEXTS[:4]), pd.Series(TEXTS[:4])):
         expected = TEXT_MODEL.predict(TEXTS[:4]).tolist()
-        assert expected == client.predict("texts", texts).label.tolist()
-    (one,) = client.predict_stream("texts", [["good"]])
+        assert expected == client.predict("words", texts).label.tolist()
+    (one,) = client.predict_stream("words", [["good"]])
     assert [False] == one.label.tolist()
 
 
 def test_columns_in_another_order(client, push):
     """A structured array, rows with names, and a frame, all turned round."""
-    push("iris", models.iris_forest())
+    push("turned", models.iris_forest())
     frame = models.iris_frame().iloc[[0, 60, 140]]
     turned = frame[frame.columns[::-1]]
     expected = models.iris_forest().predict(frame).tolist()
 
     rows = [row for _, row in turned.iterrows()]
     for inputs in (turned, turned.to_records(index=False), rows, turned.to_dict("list")):
-        assert expected == client.predict("iris", inputs).label.tolist()
+        assert expected == client.predict("turned", inputs).label.tolist()
 
 
 def test_info(client):

@@ -33,8 +33,8 @@ def predict(input):
     return {{"ok": True}}
 """
     for name, files in (
-        ("iris", {"model.joblib": models.dumped(models.iris_logistic())}),
-        ("risk", models.risk_files()),
+        ("logistic", {"model.joblib": models.dumped(models.iris_logistic())}),
+        ("asked-risk", models.risk_files("asked-risk")),
         ("doubling", models.doubling_files()),
         ("failing", models.script_files(failing)),
     ):
@@ -43,7 +43,7 @@ def predict(input):
         served.ready(repo.url)
 
 
-def predict(model: str = "iris", **more: Any) -> Callable[[pb_grpc.ModelServiceStub], object]:
+def predict(model: str = "logistic", **more: Any) -> Callable[[pb_grpc.ModelServiceStub], object]:
     rows = more.pop("rows", [])
     request = pb.PredictRequest(model=model, **more)
     for row in rows:
@@ -117,12 +117,12 @@ TABLE = {
     "null where none is allowed": (predict(**iris_table(doubles(IRIS[0], [1], [0]))), "INVALID_ARGUMENT", "NULL", IRIS[0], "null in row 0"),
     "a null beyond the rows": (predict(**iris_table(doubles(IRIS[0], [1], [7]))), "INVALID_ARGUMENT", "ROW_COUNT_MISMATCH", IRIS[0], "row 7"),
     "a column without values": (predict(**iris_table(pb.Column(name=IRIS[0]))), "INVALID_ARGUMENT", "WRONG_FORM", IRIS[0], "doubles"),
-    "field missing in a row": (predict("risk", rows=risk_row(age=...)), "INVALID_ARGUMENT", "MISSING_COLUMN", "age", "float64"),
-    "unknown field in a row": (predict("risk", rows=risk_row(colour=1)), "INVALID_ARGUMENT", "UNKNOWN_COLUMN", "colour", "'age'"),
-    "number for a text": (predict("risk", rows=risk_row(sex=1)), "INVALID_ARGUMENT", "WRONG_DTYPE", "sex", "expected string, got number in row 0"),
-    "object for a number": (predict("risk", rows=risk_row(bmi={"a": 1})), "INVALID_ARGUMENT", "WRONG_DTYPE", "bmi", "object"),
-    "null in a row": (predict("risk", rows=risk_row(bmi=None)), "INVALID_ARGUMENT", "NULL", "bmi", "null in row 0"),
-    "null in the second row": (predict("risk", rows=risk_row() + risk_row(sex=None)), "INVALID_ARGUMENT", "NULL", "sex", "null in row 1"),
+    "field missing in a row": (predict("asked-risk", rows=risk_row(age=...)), "INVALID_ARGUMENT", "MISSING_COLUMN", "age", "float64"),
+    "unknown field in a row": (predict("asked-risk", rows=risk_row(colour=1)), "INVALID_ARGUMENT", "UNKNOWN_COLUMN", "colour", "'age'"),
+    "number for a text": (predict("asked-risk", rows=risk_row(sex=1)), "INVALID_ARGUMENT", "WRONG_DTYPE", "sex", "expected string, got number in row 0"),
+    "object for a number": (predict("asked-risk", rows=risk_row(bmi={"a": 1})), "INVALID_ARGUMENT", "WRONG_DTYPE", "bmi", "object"),
+    "null in a row": (predict("asked-risk", rows=risk_row(bmi=None)), "INVALID_ARGUMENT", "NULL", "bmi", "null in row 0"),
+    "null in the second row": (predict("asked-risk", rows=risk_row() + risk_row(sex=None)), "INVALID_ARGUMENT", "NULL", "sex", "null in row 1"),
     "NaN in a graph": (predict("doubling", **tensor([1, 2], [1, NAN])), "INVALID_ARGUMENT", "NOT_FINITE", "x1", "NaN"),
     "too wide for a graph": (predict("doubling", **tensor([1, 3], [1, 2, 3])), "INVALID_ARGUMENT", "WRONG_SHAPE", "tensor.shape", "2"),
     "tensor for a predict.py": (predict("failing", **GOOD_ROW), "INVALID_ARGUMENT", "WRONG_FORM", "tensor", "rows"),
@@ -130,13 +130,13 @@ TABLE = {
     "output twice": (predict(outputs=["label", "label"], **GOOD_ROW), "INVALID_ARGUMENT", "UNKNOWN_OUTPUT", "outputs", "twice"),
     "too many rows": (predict(**tensor([65_537, 4], GOOD * 65_537)), "INVALID_ARGUMENT", "TOO_MANY_ROWS", "rows", "65536"),
     "get: unknown model": (lambda stub: stub.Get(pb.GetRequest(model="roses")), "NOT_FOUND", "MODEL_NOT_FOUND", MODEL, "roses"),
-    "get: unknown ref": (lambda stub: stub.Get(pb.GetRequest(model="iris", ref="x")), "NOT_FOUND", "REF_NOT_FOUND", REF, "x"),
-    "get: unknown version": (lambda stub: stub.Get(pb.GetRequest(model="iris", version=9)), "NOT_FOUND", "VERSION_NOT_FOUND", VERSION, "9"),
-    "pin: unknown version": (lambda stub: stub.Pin(pb.PinRequest(model="iris", version=9)), "NOT_FOUND", "VERSION_NOT_FOUND", VERSION, "9"),
-    "pin: unknown ref": (lambda stub: stub.Pin(pb.PinRequest(model="iris", ref="x")), "NOT_FOUND", "REF_NOT_FOUND", REF, "x"),
+    "get: unknown ref": (lambda stub: stub.Get(pb.GetRequest(model="logistic", ref="x")), "NOT_FOUND", "REF_NOT_FOUND", REF, "x"),
+    "get: unknown version": (lambda stub: stub.Get(pb.GetRequest(model="logistic", version=9)), "NOT_FOUND", "VERSION_NOT_FOUND", VERSION, "9"),
+    "pin: unknown version": (lambda stub: stub.Pin(pb.PinRequest(model="logistic", version=9)), "NOT_FOUND", "VERSION_NOT_FOUND", VERSION, "9"),
+    "pin: unknown ref": (lambda stub: stub.Pin(pb.PinRequest(model="logistic", ref="x")), "NOT_FOUND", "REF_NOT_FOUND", REF, "x"),
     "unpin: unknown model": (lambda stub: stub.Unpin(pb.UnpinRequest(model="x")), "NOT_FOUND", "MODEL_NOT_FOUND", MODEL, "x"),
     "delete: unknown model": (lambda stub: stub.Delete(pb.DeleteRequest(model="x")), "NOT_FOUND", "MODEL_NOT_FOUND", MODEL, "x"),
-    "delete: unknown ref": (lambda stub: stub.Delete(pb.DeleteRequest(model="iris", ref="x")), "NOT_FOUND", "REF_NOT_FOUND", REF, "x"),
+    "delete: unknown ref": (lambda stub: stub.Delete(pb.DeleteRequest(model="logistic", ref="x")), "NOT_FOUND", "REF_NOT_FOUND", REF, "x"),
     "unknown deployment": (lambda stub: stub.GetDeployment(pb.GetDeploymentRequest(name="x")), "NOT_FOUND", "DEPLOYMENT_NOT_FOUND", "pushserve.v1.Deployment", "x"),
     "deployment without a name": (lambda stub: stub.GetDeployment(pb.GetDeploymentRequest()), "INVALID_ARGUMENT", "BAD_INPUT", "name", "name"),
     "watching nothing": (lambda stub: list(stub.WatchDeployment(pb.WatchDeploymentRequest(name="x"))), "NOT_FOUND", "DEPLOYMENT_NOT_FOUND", "pushserve.v1.Deployment", "x"),
@@ -193,7 +193,7 @@ def test_all_wrong_columns_are_named_at_once(served: Served):
 
 def test_a_request_over_the_limit(served: Served):
     """gRPC itself refuses it, before anything of ours has seen it."""
-    request = pb.PredictRequest(model="iris", tensor=pb.Tensor(raw=bytes(17 * 1024**2)))
+    request = pb.PredictRequest(model="logistic", tensor=pb.Tensor(raw=bytes(17 * 1024**2)))
     with pytest.raises(grpc.RpcError) as caught:
         served.stub.Predict(request, timeout=20)
     assert grpc.StatusCode.RESOURCE_EXHAUSTED == caught.value.code()
@@ -215,10 +215,10 @@ def test_one_bad_caller_among_64_good_ones(served: Served):
     """Requests share batches; a bad one fails alone."""
     bad = [
         predict("failing", rows=[{"bad": True}]),
-        predict("iris", **tensor([1, 4], [1, 2, NAN, 4])),
-        predict("iris", **tensor([1, 3], [1, 2, 3])),
+        predict("logistic", **tensor([1, 4], [1, 2, NAN, 4])),
+        predict("logistic", **tensor([1, 3], [1, 2, 3])),
     ]
-    good = [predict("failing", rows=[{}]), predict("iris", **GOOD_ROW)]
+    good = [predict("failing", rows=[{}]), predict("logistic", **GOOD_ROW)]
     stopped = threading.Event()
     refused: list[str] = []
     answered: list[int] = []
