@@ -6,6 +6,7 @@ import pickle
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 import pytest
@@ -63,7 +64,7 @@ def watch(served: Served, repo: Repo) -> Iterator[Watch]:
         with grpc.insecure_channel(served.address) as channel:
             stub = pb_grpc.ModelServiceStub(channel)
             request = pb.PredictRequest(model="victim", tensor=pb.Tensor(values=ROW))
-            while not stopped.wait(0.005):
+            while not stopped.wait(0.02):
                 try:
                     watch.versions.add(stub.Predict(request, timeout=20).version)
                 except grpc.RpcError as error:
@@ -156,7 +157,25 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+ALSO_BY_A_DEPLOYER_ALONE = {
+    *("two models", "a broken pickle", "no model in it", "not fitted", "another sklearn"),
+    *("examples that do not hold", "examples that are none", "requirements", "a key that is none"),
+    *("another name", "a socket", "the registry", "loops for ever", "sleeps for ever"),
+    *("ends its process", "over the size limit", "a symlink out of the tree", "an LFS pointer"),
+    "a predict.py without predict",
+}
+"""What test_bad_pushes.py pushes as well: with a whole server, `make test-faults` does."""
+
+
+def cases() -> list[Any]:
+    """Each case by its name."""
+    return [
+        pytest.param(case, id=name, marks=[pytest.mark.long] * (name in ALSO_BY_A_DEPLOYER_ALONE))
+        for name, case in CASES.items()
+    ]
+
+
+@pytest.mark.parametrize("case", cases())
 def test_a_bad_push(served: Served, repo: Repo, watch: Watch, long_lived: list[int], case):
     files, reason, step, said = case
     repo.force(

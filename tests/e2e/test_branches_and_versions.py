@@ -20,7 +20,8 @@ S = pb.DeploymentState
 def served(tmp_path_factory: pytest.TempPathFactory, hub: GitHost) -> Iterator[Served]:
     """A server that forgets quickly what nobody calls; it looks at Git by itself once a minute."""
     sources = f'[[sources]]\nurl = "{hub.address}/**"\ntrust = "code"\n'
-    server = start(tmp_path_factory.mktemp("server"), sources, {"idle_unload": 2})
+    settings = {"idle_unload": 2, "frontends": 1}
+    server = start(tmp_path_factory.mktemp("server"), sources, settings)
     yield server
     stop(server)
 
@@ -68,7 +69,10 @@ def test_two_branches_at_the_same_time(served: Served, repo: Repo, webhook: str)
     assert "refs/heads/main" == shown(served, repo).default_ref
 
 
-@pytest.mark.parametrize("annotated", [False, True], ids=["light", "annotated"])
+@pytest.mark.parametrize(
+    "annotated",
+    [pytest.param(False, id="light", marks=pytest.mark.long), pytest.param(True, id="annotated")],
+)
 def test_a_tag(served: Served, hub: GitHost, annotated: bool):
     """An annotated tag's own object is none of a version's commits."""
     repo = hub.create(f"tagged-{annotated}".lower())
@@ -129,6 +133,7 @@ def test_a_deleted_branch_is_served_no_more(served: Served, repo: Repo, webhook:
     assert (2, "trial") == answer(served, repo, version=2)
 
 
+@pytest.mark.long
 def test_a_bare_commit_moves_no_ref(served: Served, repo: Repo):
     first = repo.git("rev-parse", "main")
     repo.commit(models.answering_files("v2"))
@@ -169,18 +174,19 @@ def test_late_doubled_and_lying_events(served: Served, repo: Repo, webhook: str)
 def test_a_burst_of_pushes_ends_with_the_last(served: Served, repo: Repo, webhook: str):
     """Those in between are superseded, or live for a moment; the last one stays."""
     started = []
-    for number in range(2, 6):
+    for number in range(2, 5):
         last = repo.commit(models.answering_files(f"v{number}"))
         started.append(deliver(webhook, push_event(repo))[1]["deployment"])
     ended = [served.follow(name) for name in started]
     assert (S.DEPLOYMENT_STATE_READY, last) == (ended[-1].state, ended[-1].commit)
-    assert "v5" == answer(served, repo)[1]
+    assert "v4" == answer(served, repo)[1]
     for deployment in ended[:-1]:
         assert deployment.state in (S.DEPLOYMENT_STATE_READY, S.DEPLOYMENT_STATE_SUPERSEDED)
         superseded = deployment.state == S.DEPLOYMENT_STATE_SUPERSEDED
         assert superseded == (deployment.superseded_by in started)
 
 
+@pytest.mark.long
 def test_retry_after_a_failure(served: Served, hub: GitHost):
     repo = hub.create("retried")
     repo.commit({"README": "no model"})
@@ -211,6 +217,7 @@ def test_pin_holds_while_pushes_build(served: Served, repo: Repo):
     until(lambda: (2, "v2") == answer(served, repo))
 
 
+@pytest.mark.long
 def test_pin_by_commit_to_an_unloaded_version(served: Served, repo: Repo):
     first = repo.git("rev-parse", "main")
     served.ready(repo.url)
@@ -310,13 +317,13 @@ def listed(served: Served, **more: object) -> list[str]:
 
 
 def test_list_pages_and_filters(served: Served, hub: GitHost):
-    for number in range(5):
+    for number in range(3):
         repo = hub.create(f"listed-{number}")
         repo.commit(models.answering_files("v1"))
         served.ready(repo.url)
-    wanted = [f"listed-{number}" for number in range(5)]
+    wanted = [f"listed-{number}" for number in range(3)]
     assert wanted == listed(served, name_prefix="listed-")
-    assert ["listed-3"] == listed(served, source=hub.url("listed-3"))
+    assert ["listed-1"] == listed(served, source=hub.url("listed-1"))
     assert [] == listed(served, name_prefix="listed_")
     everything = listed(served)
     assert sorted(everything) == everything
@@ -339,18 +346,18 @@ def deployments(served: Served, **more: object) -> list[pb.Deployment]:
 
 def test_deployments_page_and_filter(served: Served, repo: Repo):
     served.ready(repo.url)
-    for number in range(2, 6):
+    for number in range(2, 4):
         repo.commit(models.answering_files(f"v{number}"))
         served.ready(repo.url)
     repo.commit({"model.joblib": b"broken"})
     served.failed(repo.url)
     name = name_of(repo)
-    assert [0, 5, 4, 3, 2, 1] == [found.version for found in deployments(served, model=name)]
-    assert 6 == len(deployments(served, model=name, ref="main"))
+    assert [0, 3, 2, 1] == [found.version for found in deployments(served, model=name)]
+    assert 4 == len(deployments(served, model=name, ref="main"))
     assert [] == deployments(served, model=name, ref="trial")
     failed = deployments(served, model=name, state=S.DEPLOYMENT_STATE_FAILED)
     assert ["ARTIFACT_UNREADABLE"] == [found.error.reason for found in failed]
-    assert [5, 4, 3, 2, 1] == [v.number for v in versions(served, name)]
+    assert [3, 2, 1] == [v.number for v in versions(served, name)]
 
 
 def versions(served: Served, name: str) -> list[pb.Version]:
@@ -379,6 +386,7 @@ def test_watching_shows_every_stage_in_order(served: Served, repo: Repo):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_lost_event_is_healed(tmp_path: Path, hub: GitHost):
     """Nobody tells the server of the second push, nor of the branch that goes."""
     repo = hub.create("healed")

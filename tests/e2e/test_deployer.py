@@ -65,6 +65,7 @@ def test_a_push_goes_live_step_by_step(yard, deployer):
     assert version.signature == Signature.from_json(bundle.spec["signature"])
 
 
+@pytest.mark.long
 def test_a_second_push_is_a_second_version(yard, deployer):
     yard.live({"model.pkl": iris_model()})
     assert 2 == yard.live({"model.pkl": iris_model(0.1)}).version
@@ -168,6 +169,7 @@ def test_a_ref_that_has_moved_is_never_said_to_have_failed(yard):
     assert (S.READY, 1) == (done.state, yard.served())
 
 
+@pytest.mark.long
 def test_a_push_goes_live_while_the_one_before_waits_for_a_frontend(yard):
     """The older one is then superseded, and not READY: nothing answers with it."""
     with yard.deployer(load_timeout=1), LivingFrontend(yard) as frontend:
@@ -187,6 +189,7 @@ def test_a_push_goes_live_while_the_one_before_waits_for_a_frontend(yard):
     assert 2 == yard.served()
 
 
+@pytest.mark.long
 def test_trouble_after_the_ref_has_moved_does_not_fail_it(yard, monkeypatch):
     """A fault of the server's own: it is taken again when the lease has run out."""
     with yard.deployer(lease=1), LivingFrontend(yard) as frontend:
@@ -261,6 +264,7 @@ def test_a_remote_that_stays_down_ends_the_try_and_the_next_look_makes_another(y
         assert S.READY is yard.ended(yard.register()).state
 
 
+@pytest.mark.long
 def test_a_look_at_a_remote_that_failed_makes_no_deployment_each_time(yard, git_host):
     """`ls-remote` is answered, and fetching is not: there was one more deployment a minute."""
     deployment = yard.push({"model.pkl": iris_model()})
@@ -378,6 +382,7 @@ def test_a_folder_that_comes_back_to_what_it_was_is_not_built(yard, deployer):
     assert newest == oldest != middle
 
 
+@pytest.mark.long
 def test_what_else_a_build_depends_on_has_the_same_folder_built(yard, monkeypatch):
     with yard.deployer():
         yard.live({"model.pkl": iris_model(), "README": "1"})
@@ -388,6 +393,7 @@ def test_what_else_a_build_depends_on_has_the_same_folder_built(yard, monkeypatc
         assert built(yard.live({"model.pkl": iris_model(), "README": "2"}, message="again"))
 
 
+@pytest.mark.long
 def test_an_unchanged_folder_whose_bundle_was_lost_is_built(yard):
     with yard.deployer():
         yard.live({"model.pkl": iris_model()})
@@ -419,6 +425,7 @@ def test_registering_a_commit_whose_bundle_was_lost_makes_it_again(yard, deploye
     assert yard.bundles().has(version.digest)
 
 
+@pytest.mark.long
 def test_a_worker_s_bundle_is_not_put_under_a_version_of_a_graph(yard, deployer):
     """What the commit builds to now may be another: the version's row stays true."""
     script = "def predict(input): return {'x': 1.0}"
@@ -431,6 +438,7 @@ def test_a_worker_s_bundle_is_not_put_under_a_version_of_a_graph(yard, deployer)
     assert (EngineName.ONNX, version.digest) == (after.engine, after.digest)
 
 
+@pytest.mark.long
 def test_a_bundle_with_another_signature_is_not_put_under_a_version(yard, deployer):
     yard.live({"model.pkl": iris_model()})
     version = lose_bundle(yard)
@@ -468,6 +476,7 @@ def test_an_event_for_the_repository_is_for_every_folder_that_is_served(yard, de
     assert ["a", "b"] == sorted({d.path for d in yard.registry.list_deployments(limit=9)})
 
 
+@pytest.mark.long
 def test_without_a_zygote_a_deployment_waits(yard, run_dir):
     """Nothing that its author could change is wrong."""
     deployment = yard.push({"model.pkl": iris_model()})

@@ -59,9 +59,12 @@ def holding(model: str, hold: bool = True) -> pb.PredictRequest:
     return request
 
 
-def held(served: Served, repo: Repo) -> str:
-    """Take a model of `holding_files` live; give its bundle's digest."""
-    repo.commit(models.holding_files(1))
+def held(served: Served, repo: Repo, answer: int = 1) -> str:
+    """Take a model of `holding_files` live; give its bundle's digest.
+
+    What releases one releases all with the same answer: they have one bundle.
+    """
+    repo.commit(models.holding_files(answer))
     served.ready(repo.url)
     version = served.stub.Get(pb.GetRequest(model=repo.name), timeout=10).version
     return str(version.digest)
@@ -344,24 +347,6 @@ def test_a_port_and_a_data_dir_that_are_taken(served: Served, tmp_path: Path):
         assert "Traceback" not in text
 
 
-def test_sigterm_lets_calls_in_flight_end(alone: Served, hub: GitHost):
-    repo = hub.create("drained")
-    digest = held(alone, repo)
-    run_dir, children = alone.run_dir, alone.children()
-    (worker,) = alone.pids("worker")
-    call = hold_one(alone, "drained", worker)
-    alone.process.send_signal(signal.SIGTERM)
-    until(lambda: "calls in flight are finished first" in alone.log.read_text())
-    until(lambda: new_calls_are_refused(alone))
-    assert not call.done()
-    models.release(alone.data_dir, digest)
-    assert 1 == call.result().rows[0]["answer"]
-    assert 0 == alone.process.wait(30)
-    until(lambda: not [pid for pid in children if Path(f"/proc/{pid}").exists()], 10)
-    assert not run_dir.exists()
-    assert not (alone.data_dir / "server.json").exists()
-
-
 @pytest.mark.long
 def test_calls_that_outlast_the_drain_are_ended_and_the_server_stops_cleanly(
     tmp_path: Path, hub: GitHost
@@ -428,3 +413,25 @@ def test_a_killed_server_starts_again_from_its_registry(tmp_path: Path, hub: Git
         assert 1 == until(lambda: answers(third, repo))
     finally:
         stop(third)
+
+
+def test_sigterm_lets_calls_in_flight_end(served: Served, hub: GitHost):
+    """Last of those that use this server. Whatever signals come after the first change nothing."""
+    until(served.is_settled)
+    others = set(served.pids("worker"))
+    repo = hub.create("drained")
+    digest = held(served, repo, answer=2)
+    run_dir, children = served.run_dir, served.children()
+    (worker,) = until(lambda: set(served.pids("worker")) - others)
+    call = hold_one(served, "drained", worker)
+    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+        served.process.send_signal(number)
+    until(lambda: "calls in flight are finished first" in served.log.read_text())
+    until(lambda: new_calls_are_refused(served))
+    assert not call.done()
+    models.release(served.data_dir, digest)
+    assert 2 == call.result().rows[0]["answer"]
+    assert 0 == served.process.wait(30)
+    until(lambda: not [pid for pid in children if Path(f"/proc/{pid}").exists()], 10)
+    assert not run_dir.exists()
+    assert not (served.data_dir / "server.json").exists()

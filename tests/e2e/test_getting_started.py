@@ -40,6 +40,7 @@ def demo(tmp_path):
         "PUSHSERVE_LISTEN": address,
         "PUSHSERVE_WEBHOOK_LISTEN": webhook,
         "PUSHSERVE_SERVER": address,
+        "PUSHSERVE_FRONTENDS": "1",  # of which the page says nothing
         **{f"GIT_{who}_{what}": "someone@example.com"
            for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
     }  # fmt: skip

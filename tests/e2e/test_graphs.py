@@ -53,7 +53,7 @@ def test_what_is_not_admitted_runs_in_a_worker(yard: Yard, model, reason):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("functions that double", "SANDBOX_TIMEOUT"),
+        pytest.param("functions that double", "SANDBOX_TIMEOUT", marks=pytest.mark.long),
         ("a chain of 30,000", "SANDBOX_CRASHED"),
         ("a tree with two parents", ""),
     ],

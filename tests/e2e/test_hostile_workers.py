@@ -265,7 +265,7 @@ def test_no_call_of_another_model_is_lost_meanwhile(served: Served):
     failed: list[grpc.RpcError] = []
 
     def call_the_good_one() -> None:
-        while not stopping.is_set():
+        while not stopping.wait(0.005):
             try:
                 answered.append(served.predict("good", ROW).version)
             except grpc.RpcError as error:

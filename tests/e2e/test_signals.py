@@ -2,9 +2,12 @@
 
 import signal
 
+import pytest
+
 from tests.fixtures.served import start, stop
 
 
+@pytest.mark.long
 def test_many_signals_stop_a_server_as_one_does(tmp_path):
     server = start(tmp_path / "data", "")
     for _ in range(50):

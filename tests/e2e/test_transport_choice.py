@@ -17,7 +17,13 @@ BROKEN = "import sys\nsys.modules['pushserve_server.api.transport.core_binding']
 """Another grpcio: what the core transport needs of it is not there."""
 
 
-@pytest.mark.parametrize("broken", [False, True], ids=["this grpcio", "another one"])
+@pytest.mark.parametrize(
+    "broken",
+    [  # test_getting_started.py starts a server of the first kind
+        pytest.param(False, id="this grpcio", marks=pytest.mark.long),
+        pytest.param(True, id="another one"),
+    ],
+)
 def test_a_server_serves_by_what_works(broken, hub, tmp_path, monkeypatch):
     if broken:
         (tmp_path / "patch").mkdir()
@@ -26,7 +32,7 @@ def test_a_server_serves_by_what_works(broken, hub, tmp_path, monkeypatch):
     repo = hub.create(f"transport-{broken}".lower())
     repo.commit({"model.joblib": models.dumped(models.iris_forest())})
     sources = f'[[sources]]\nurl = "{hub.address}/*"\ntrust = "code"\n'
-    server = start(tmp_path / "data", sources, {"transport": "auto"})
+    server = start(tmp_path / "data", sources, {"transport": "auto", "frontends": 1})
     try:
         server.ready(repo.url)
         rows = models.iris_frame().iloc[[0, 60, 140]].to_numpy()

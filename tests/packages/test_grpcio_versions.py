@@ -27,6 +27,7 @@ def test_the_oldest_grpcio_is_the_one_that_tests_run_with():
     assert "<" not in str(grpcio.specifier)
 
 
+@pytest.mark.long
 def test_calls_with_the_newest_grpcio(install: Install):
     environment = install("--upgrade", "grpcio", *NEEDS)
     done = environment.run(

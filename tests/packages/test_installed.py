@@ -40,7 +40,9 @@ def server(
 ) -> Iterator[Served]:
     """The server of that environment, for all tests."""
     sources = f'[[sources]]\nurl = "{hub.address}/*"\ntrust = "code"\n'
-    server = start(tmp_path_factory.mktemp("server"), sources, program=complete.program)
+    server = start(
+        tmp_path_factory.mktemp("server"), sources, {"frontends": 1}, program=complete.program
+    )
     yield server
     stop(server)
     assert "Traceback" not in server.log.read_text()

@@ -16,6 +16,7 @@ from pushserve_sandbox.onnx_compiler.compile import Compiled, Refused, compile_e
 from pushserve_sandbox.onnx_compiler.proof.trial_rows import EXTREMES, trial_rows
 from pushserve_sandbox.onnx_compiler.trees import xgboost_trees
 from pushserve_sandbox.onnx_compiler.trees.booster_trees import booster_trees
+from tests.fixtures.shares import share
 
 xgboost = pytest.importorskip("xgboost", reason="xgboost is an optional extra")
 lightgbm = pytest.importorskip("lightgbm", reason="lightgbm is an optional extra")
@@ -93,7 +94,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", share(MODELS, 2))
 def test_the_answers_are_the_same(name):
     """Labels are equal, sums have the same bits, and numbers made by exp are next to each other."""
     model, data, target = MODELS[name]

@@ -27,6 +27,7 @@ from pushserve_sandbox.inspection.estimator import inspect_estimator
 from pushserve_sandbox.onnx_compiler.compile import Compiled, compile_estimator
 from pushserve_sandbox.onnx_compiler.proof.threshold_rows import threshold_rows
 from pushserve_sandbox.prediction.row_arrays import arrays_of
+from tests.fixtures.shares import share
 
 X, three = make_classification(300, 6, n_informative=6, n_redundant=0, n_classes=3, random_state=0)
 WHOLE = np.column_stack([np.abs(np.round(4 * X[:, 0])) % 7, X[:, 1:4], np.round(np.abs(X[:, 5]))])
@@ -68,7 +69,7 @@ ENCODERS = {
 }
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", share(ENCODERS))
 def test_encoders_of_texts(name):
     encoder, last = ENCODERS[name]
     numbers = make_pipeline(SimpleImputer(), StandardScaler())
@@ -91,7 +92,7 @@ NUMBERS = {
 }
 
 
-@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("name", share(NUMBERS))
 @pytest.mark.parametrize("last", [None, RandomForestClassifier(5, random_state=0)])
 def test_encoders_of_numbers(name, last):
     encoder, data = NUMBERS[name]

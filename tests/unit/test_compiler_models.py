@@ -32,6 +32,7 @@ from pushserve_sandbox.inspection.estimator import inspect_estimator
 from pushserve_sandbox.onnx_compiler.compile import Compiled, Refused, compile_estimator
 from pushserve_sandbox.onnx_compiler.proof.trial_rows import EXTREMES, take, trial_rows
 from pushserve_sandbox.prediction.row_arrays import arrays_of
+from tests.fixtures.shares import share
 
 X, three = make_classification(300, 6, n_informative=6, n_redundant=0, n_classes=3, random_state=0)
 WHOLE = np.round(4 * X)
@@ -73,7 +74,7 @@ TREES = {
 }
 
 
-@pytest.mark.parametrize("name", TREES)
+@pytest.mark.parametrize("name", share(TREES, 2))
 def test_trees_are_exact(name):
     model, data, target = TREES[name]
     predictor, result = compiled(model.fit(data, target))
@@ -159,7 +160,7 @@ MIXED = {
 }
 
 
-@pytest.mark.parametrize("name", MIXED)
+@pytest.mark.parametrize("name", share(MIXED, 2))
 def test_tables_with_missing_texts(name):
     """An empty text and a missing one are two things, to the estimator and to the graph."""
     model, frame = mixed(*MIXED[name])

@@ -24,6 +24,7 @@ from pushserve_runtime.job_spec import Declared
 from pushserve_runtime.signature import DType
 from pushserve_sandbox.inspection.estimator import inspect_estimator
 from pushserve_sandbox.onnx_compiler.compile import Compiled, Refused, compile_estimator
+from tests.fixtures.shares import share
 
 X, three = make_classification(300, 6, n_informative=6, n_redundant=0, n_classes=3, random_state=0)
 NAMES = np.array(["a", "b", "c"])[three]
@@ -76,7 +77,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", share(MODELS, 2))
 def test_equal_in_float64(name):
     model, data, wanted = MODELS[name]
     _, result = compiled(model.fit(data, wanted))
@@ -85,7 +86,7 @@ def test_equal_in_float64(name):
     assert "float64" in result.reason
 
 
-@pytest.mark.parametrize("kernel", ["rbf", "linear", "poly", "sigmoid"])
+@pytest.mark.parametrize("kernel", share(["rbf", "linear", "poly", "sigmoid"], 2))
 @pytest.mark.parametrize("kind", [SVC, NuSVC, SVR, NuSVR])
 @pytest.mark.parametrize("classes", [2, 3])
 def test_support_vectors(kind, kernel, classes):

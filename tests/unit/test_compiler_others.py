@@ -34,6 +34,7 @@ from sklearn.tree import DecisionTreeClassifier
 from pushserve_runtime.job_spec import Declared
 from pushserve_sandbox.inspection.estimator import inspect_estimator
 from pushserve_sandbox.onnx_compiler.compile import Compiled, Refused, compile_estimator
+from tests.fixtures.shares import share
 
 X, three = make_classification(200, 5, n_informative=5, n_redundant=0, n_classes=3, random_state=0)
 NAMES = np.array(["a", "b", "c"])[three]
@@ -103,7 +104,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", share(MODELS, 2))
 def test_equal_in_float64(name):
     model, target = MODELS[name]
     _, result = compiled(model.fit(X, target))

@@ -27,6 +27,7 @@ from pushserve_runtime.terms_feed import TERMS_KEY
 from pushserve_sandbox.inspection.estimator import inspect_estimator
 from pushserve_sandbox.onnx_compiler.compile import Compiled, Refused, compile_estimator
 from pushserve_sandbox.prediction.row_arrays import arrays_of
+from tests.fixtures.shares import share
 
 LINES = ["Good day to you", "bad day, sir!", "a good night", "the night is young", "BAD dog"]
 TEXTS = np.array([f"{LINES[i % 5]} {LINES[i * 7 % 4]}" for i in range(200)], object)
@@ -56,7 +57,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", share(MODELS))
 def test_texts_compile(name):
     _, result = compiled(make_pipeline(*MODELS[name]).fit(TEXTS, FIVE))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -33,12 +34,14 @@ from pushserve_runtime.frames import Array
 from pushserve_runtime.job_spec import Declared
 from pushserve_runtime.signature import DType, Layout
 from pushserve_sandbox.fast_paths import joined_trees
+from pushserve_sandbox.fast_paths.joined_trees import TILED_ROWS
 from pushserve_sandbox.fast_paths.pipelines import fast_paths_of
 from pushserve_sandbox.fast_paths.select import with_chosen, with_first_equal
 from pushserve_sandbox.inspection.estimator import inspect_estimator
 from pushserve_sandbox.prediction.fast_path import ONE_PASS, TREE_BY_TREE
 from pushserve_sandbox.prediction.model_outputs import quiet
 from pushserve_sandbox.prediction.row_arrays import arrays_of
+from tests.fixtures.shares import share
 
 X, Y = load_breast_cancer(return_X_y=True)
 IRIS, KIND = load_iris(return_X_y=True)
@@ -64,6 +67,13 @@ def request(rows) -> list[Array]:
     return [Array(DType.FLOAT64, np.ascontiguousarray(rows, "<f8"))]
 
 
+@cache
+def forest(name):
+    """One of FORESTS, fitted once."""
+    return FORESTS[name]()
+
+
+@cache
 def chosen(estimator):
     """The predictor with the fast path that was chosen, which that is, and on how many rows."""
     return with_first_equal(estimator, inspect_estimator(estimator, Declared(), []), [])
@@ -92,10 +102,10 @@ FORESTS = {
 
 
 @pytest.mark.parametrize("name", FORESTS)
-@pytest.mark.parametrize("rows", [1, 7, joined_trees.TILED_ROWS, joined_trees.TILED_ROWS + 1, 2000])
+@pytest.mark.parametrize("rows", share([1, 7, TILED_ROWS, TILED_ROWS + 1, 2000], 2))
 def test_trees_have_the_same_bits_on_their_thresholds(name, rows):
     """In batches that are walked at once, and in those that are walked tree by tree."""
-    estimator = FORESTS[name]()
+    estimator = forest(name)
     values = thresholds(estimator)
     values = values if len(values) else np.arange(9.0)
     shape = (rows, estimator.n_features_in_)
@@ -179,7 +189,7 @@ def test_chosen_fast_path(how, fit):
 @pytest.mark.parametrize("place", ["alone", "among good rows"])
 def test_what_scikit_learn_refuses_is_refused(bad, place):
     """Too large for float32 is an error there, and no answer here."""
-    predictor, how, _ = chosen(FORESTS["forest"]())
+    predictor, how, _ = chosen(forest("forest"))
     data = X[:1].copy() if place == "alone" else X[:70].copy()
     data[-1, 5] = bad
 

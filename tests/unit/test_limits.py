@@ -221,7 +221,13 @@ FLOODS: dict[str, Callable[[], tuple[bytes, int]]] = {
 """What is sent, and how many times; some are hundreds of megabytes together."""
 
 
-@pytest.mark.parametrize("name", FLOODS)
+HEAVY = {"texts", "failures"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.long] * (name in HEAVY)) for name in FLOODS],
+)
 def test_what_a_build_child_floods_its_server_with(tmp_path, name):
     """64 MB of empty lists took 1.7 GB in the deployer, and graphs again and again 1.6 GB."""
     here, there = socket.socketpair()

@@ -10,6 +10,7 @@ import pytest
 
 from pushserve_webhook import events, hmac_signature, settings
 from pushserve_webhook.replies import without_userinfo
+from tests.fixtures.shares import share
 from tests.webhook.conftest import SECRET, Webhook, payload
 
 
@@ -73,38 +74,39 @@ def test_unsigned_events_where_the_operator_wants_them(fake_server):
         webhook.stop()
 
 
-@pytest.mark.parametrize(
-    ("environment", "text"),
-    [
-        ({}, "webhook_secret: set PUSHSERVE_WEBHOOK_SECRET"),
-        (
-            {"PUSHSERVE_WEBHOOK_SECRET": "s", "PUSHSERVE_WEBHOOK_LISTEN": "0.0.0.0:0"},
-            "webhook_listen: 0.0.0.0 can be reached",
-        ),
-        (
-            {"PUSHSERVE_WEBHOOK_SECRET": "s", "PUSHSERVE_WEBHOOK_LISTEN": "8080"},
-            'an address is "host:port"',
-        ),
-        (
-            {"PUSHSERVE_WEBHOOK_SECRTE": "s"},
-            "SECRTE: no such setting in the environment. Did you mean 'PUSHSERVE_WEBHOOK_SECRET'?",
-        ),
-        # A Service pushserve-webhook; what is missing is the secret.
-        (
-            {
-                "PUSHSERVE_WEBHOOK_SERVICE_HOST": "10.96.12.7",
-                "PUSHSERVE_WEBHOOK_SERVICE_PORT_HTTP": "8080",
-                "PUSHSERVE_WEBHOOK_PORT": "tcp://10.96.12.7:8080",
-                "PUSHSERVE_WEBHOOK_PORT_8080_TCP_ADDR": "10.96.12.7",
-            },
-            "webhook_secret: set PUSHSERVE_WEBHOOK_SECRET",
-        ),
-        ({"PUSHSERVE_WEBHOOK_PORT": "8080"}, "WEBHOOK_PORT: no such setting"),
-        ({"PUSHSERVE_CONFIG": "/no/such/file"}, "/no/such/file, which is not a file"),
-    ],
+WRONG = (
+    ({}, "webhook_secret: set PUSHSERVE_WEBHOOK_SECRET"),
+    (
+        {"PUSHSERVE_WEBHOOK_SECRET": "s", "PUSHSERVE_WEBHOOK_LISTEN": "0.0.0.0:0"},
+        "webhook_listen: 0.0.0.0 can be reached",
+    ),
+    (
+        {"PUSHSERVE_WEBHOOK_SECRET": "s", "PUSHSERVE_WEBHOOK_LISTEN": "8080"},
+        'an address is "host:port"',
+    ),
+    (
+        {"PUSHSERVE_WEBHOOK_SECRTE": "s"},
+        "SECRTE: no such setting in the environment. Did you mean 'PUSHSERVE_WEBHOOK_SECRET'?",
+    ),
+    # A Service pushserve-webhook; what is missing is the secret.
+    (
+        {
+            "PUSHSERVE_WEBHOOK_SERVICE_HOST": "10.96.12.7",
+            "PUSHSERVE_WEBHOOK_SERVICE_PORT_HTTP": "8080",
+            "PUSHSERVE_WEBHOOK_PORT": "tcp://10.96.12.7:8080",
+            "PUSHSERVE_WEBHOOK_PORT_8080_TCP_ADDR": "10.96.12.7",
+        },
+        "webhook_secret: set PUSHSERVE_WEBHOOK_SECRET",
+    ),
+    ({"PUSHSERVE_WEBHOOK_PORT": "8080"}, "WEBHOOK_PORT: no such setting"),
+    ({"PUSHSERVE_CONFIG": "/no/such/file"}, "/no/such/file, which is not a file"),
 )
-def test_a_wrong_configuration_is_named(environment, text):
+
+
+@pytest.mark.parametrize("wrong", share(WRONG))
+def test_a_wrong_configuration_is_named(wrong):
     """At start, in one line, without a traceback."""
+    environment, text = wrong
     assert text in failed_start(environment)
 
 
