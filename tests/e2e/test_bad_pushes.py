@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from pushserve_server.domain.states import DeploymentState as S
 from tests.fixtures.deploying import Yard, calling, iris_model
 from tests.fixtures.git_server import Submodule, Symlink
+from tests.fixtures.shares import share
 
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 123456\n"
 OPEN_SOCKET = "import socket; socket.create_connection(('127.0.0.1', 9))"
@@ -56,8 +57,9 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("files", "reason", "step", "said"), CASES, ids=[c[1] for c in CASES])
-def test_a_bad_push_fails_for_its_own_reason(yard: Yard, files, reason, step, said):
+@pytest.mark.parametrize("case", share(CASES, 2), ids=[case[1] for case in CASES])
+def test_a_bad_push_fails_for_its_own_reason(yard: Yard, case):
+    files, reason, step, said = case
     with yard.deployer():
         yard.live({"model.pkl": iris_model(), "examples.json": "[[5.1, 3.5, 1.4, 0.2]]"})
         done = yard.ended(yard.push(files))

@@ -251,6 +251,7 @@ def test_a_remote_that_is_down_is_asked_until_it_answers(yard, deployer, git_hos
     assert S.READY is yard.ended(deployment).state
 
 
+@pytest.mark.long
 def test_a_remote_that_stays_down_ends_the_try_and_the_next_look_makes_another(yard, git_host):
     yard.repo.force({"model.pkl": iris_model()})
     deployment = yard.register()
@@ -373,6 +374,7 @@ def test_a_push_builds_the_folders_that_it_changed(yard, deployer):
     assert any("since version 1" in event.message for event in done["a"].events)
 
 
+@pytest.mark.long
 def test_a_folder_that_comes_back_to_what_it_was_is_not_built(yard, deployer):
     yard.live({"model.pkl": iris_model()})
     yard.live({"model.pkl": iris_model(0.1)})
@@ -464,6 +466,7 @@ def test_the_repair_of_a_bundle_puts_no_other_signature_under_a_version(yard):
     assert version.digest == yard.registry.find_version("iris", number=1).digest
 
 
+@pytest.mark.long
 def test_an_event_for_the_repository_is_for_every_folder_that_is_served(yard, deployer):
     """A push event names no folder."""
     yard.live({"a/model.pkl": iris_model(), "b/model.pkl": iris_model()}, path="a")

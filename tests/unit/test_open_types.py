@@ -19,6 +19,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEnc
 
 from pushserve_runtime.signature import Accepts
 from tests.fixtures.doors import Doors
+from tests.fixtures.shares import share
 
 rng = np.random.default_rng(0)
 
@@ -161,6 +162,7 @@ class TestUnusedColumns:
 
         assert Accepts.UNUSED is accepts(doors.signature)["Name"]
 
+    @pytest.mark.long
     def test_a_column_that_one_branch_uses_is_used(self, folder):
         frame = people()
         some = make_pipeline(
@@ -241,6 +243,7 @@ class TestOpenTypes:
 
         assert model.predict(whole).tolist() == doors.table(whole)["label"].tolist()
 
+    @pytest.mark.long
     def test_get_dummies(self, folder):
         frame = pd.DataFrame({"code": ["1", "2", "3"] * 20, "flag": [True, False, True] * 20})
 
@@ -248,6 +251,7 @@ class TestOpenTypes:
 
         check(folder, model.fit(frame, frame.code == "2"), frame)
 
+    @pytest.mark.long
     def test_own_code_may_write_into_its_frame(self, folder):
         """A request's buffers may not be written into; a frame of them may."""
         frame = pd.DataFrame({"a": rng.normal(size=60), "b": [1, 2, 3] * 20})
@@ -321,14 +325,17 @@ class TestNone:
 
     @pytest.mark.parametrize(
         "first",
-        [
-            OneHotEncoder(handle_unknown="ignore"),
-            OneHotEncoder(),
-            OrdinalEncoder(),
-            make_pipeline(
-                SimpleImputer(missing_values=None, strategy="most_frequent"), OneHotEncoder()
-            ),
-        ],
+        share(
+            [
+                OneHotEncoder(handle_unknown="ignore"),
+                OneHotEncoder(),
+                OrdinalEncoder(),
+                make_pipeline(
+                    SimpleImputer(missing_values=None, strategy="most_frequent"), OneHotEncoder()
+                ),
+            ],
+            2,
+        ),
     )
     def test_none_is_a_category(self, folder, first):
         frame = self.column()
@@ -336,6 +343,7 @@ class TestNone:
 
         check(folder, model, frame)
 
+    @pytest.mark.long
     def test_beside_other_columns(self, folder):
         frame = self.column().assign(n=rng.normal(size=80))
         columns = make_column_transformer((OneHotEncoder(), ["c"]), remainder=StandardScaler())
@@ -343,6 +351,7 @@ class TestNone:
 
         check(folder, model, frame)
 
+    @pytest.mark.long
     def test_truth_values_with_none(self, folder):
         frame = pd.DataFrame({"c": pd.Series([True, False, None, True] * 20, dtype=object)})
         model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(frame, frame.c.isna())

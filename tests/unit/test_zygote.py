@@ -230,6 +230,7 @@ def test_a_zygote_that_can_open_too_few_files_is_unavailable(own_process, more, 
         assert {"running": running.pid} == running.receive(DEADLINE)
 
 
+@pytest.mark.long
 def test_a_zygote_that_cannot_fork_is_unavailable():
     """As nobody, whose processes the kernel counts; those of root it does not."""
     script = Path(jailed.__file__).with_name("unprivileged.py")
