@@ -1,5 +1,7 @@
 """What no event told, the reconciler finds."""
 
+import pytest
+
 from pushserve_server.domain.states import DeploymentState as S
 from tests.fixtures.deploying import iris_model
 
@@ -70,3 +72,60 @@ def test_it_looks_by_itself_at_start(yard):
         finally:
             reconciler.stop()
     assert 2 == yard.served()
+
+
+def rename_main(yard, name):
+    """As a Git host does it: the branch, and what its HEAD is."""
+    commit = yard.repo.git("rev-parse", "main")
+    yard.repo.set_ref(f"refs/heads/{name}", commit)
+    yard.repo.git("symbolic-ref", "HEAD", f"refs/heads/{name}")
+    yard.repo.delete_ref("refs/heads/main")
+
+
+@pytest.mark.parametrize("told_by", ["the poll", "an event"])
+def test_a_default_branch_that_is_renamed_answers_all_the_time(yard, told_by):
+    """Its new name is served before the old one ends, and no other branch is in between."""
+    reconciler = yard.reconciler()
+    with yard.deployer():
+        yard.live({"model.pkl": iris_model()})
+        yard.live({"model.pkl": iris_model(0.1)}, branch="other")
+    rename_main(yard, "trunk")
+    if told_by == "the poll":
+        assert 1 == reconciler.reconcile()
+    else:
+        assert "refs/heads/trunk" == yard.register(ref="main").ref
+    assert "refs/heads/main" == yard.registry.get_model("iris").default_ref
+    assert 0 == reconciler.reconcile()
+    assert "refs/heads/main" == yard.registry.get_model("iris").default_ref
+    with yard.deployer():
+        newest(yard)
+        assert "refs/heads/trunk" == yard.registry.get_model("iris").default_ref
+        assert 1 == reconciler.reconcile()
+        newest(yard)
+        assert 0 == reconciler.reconcile()
+    assert (1, 1, None, 2) == (
+        yard.served(""),
+        yard.served("trunk"),
+        yard.served("main"),
+        yard.served("other"),
+    )
+
+
+def test_the_default_follows_the_remote_where_nothing_else_has_changed(yard):
+    with yard.deployer():
+        yard.live({"model.pkl": iris_model()})
+        yard.live({"model.pkl": iris_model(0.1)}, branch="other")
+    yard.repo.git("symbolic-ref", "HEAD", "refs/heads/other")
+    assert 0 == yard.reconciler().reconcile()
+    assert "refs/heads/other" == yard.registry.get_model("iris").default_ref
+
+
+def test_a_default_branch_that_is_gone_for_good_is_followed_by_none(yard):
+    with yard.deployer():
+        yard.live({"model.pkl": iris_model()})
+        yard.live({"model.pkl": iris_model(0.1)}, branch="other")
+        yard.repo.delete_ref("refs/heads/main")
+        assert 1 == yard.reconciler().reconcile()
+        newest(yard)
+    assert "" == yard.registry.get_model("iris").default_ref
+    assert 2 == yard.served("other")

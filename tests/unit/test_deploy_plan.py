@@ -7,15 +7,18 @@ from pushserve_server.deploy.decide import (
     GoOn,
     Loaded,
     LoadFailed,
+    RefAt,
     Retire,
     Waiting,
     after_loads,
     after_resolving,
     behind,
     pause_before,
+    registrations,
+    steps_to,
 )
 from pushserve_server.deploy.naming import choose_name, slug
-from pushserve_server.deploy.reconciler import Register, SilentSources, registrations
+from pushserve_server.deploy.reconciler import SilentSources
 from pushserve_server.deploy.register_target import Target, clean_target
 from pushserve_server.errors import BadInput, DeploymentFailed
 
@@ -120,19 +123,36 @@ def test_any_text_becomes_a_name(text, name):
     ("seen", "remote", "actions"),
     [
         ({MAIN: A}, {MAIN: A}, ()),
-        ({MAIN: A}, {MAIN: B}, (Register(MAIN, B),)),
-        ({MAIN: A}, {}, (Register(MAIN, ""),)),
+        ({MAIN: A}, {MAIN: B}, (RefAt(MAIN, B),)),
+        ({MAIN: A}, {}, (RefAt(MAIN, ""),)),
         # Gone and known to be gone; unresolved so far.
         ({MAIN: ""}, {}, ()),
-        ({MAIN: ""}, {MAIN: A}, (Register(MAIN, A),)),
+        ({MAIN: ""}, {MAIN: A}, (RefAt(MAIN, A),)),
         # Refs that nobody registered are not served.
         ({MAIN: A}, {MAIN: A, TAG: B}, ()),
-        ({MAIN: A, TAG: A}, {MAIN: B, TAG: C}, (Register(MAIN, B), Register(TAG, C))),
+        ({MAIN: A, TAG: A}, {MAIN: B, TAG: C}, (RefAt(MAIN, B), RefAt(TAG, C))),
         ({}, {MAIN: A}, ()),
     ],
 )
 def test_reconciling_registers_what_differs(seen, remote, actions):
     assert actions == registrations(seen, remote)
+
+
+DEV = "refs/heads/dev"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "default", "head", "steps"),
+    [
+        (RefAt(MAIN, ""), MAIN, DEV, (RefAt(DEV, B), RefAt(MAIN, ""))),
+        (RefAt(MAIN, ""), MAIN, None, (RefAt(MAIN, ""),)),
+        (RefAt(TAG, ""), MAIN, DEV, (RefAt(TAG, ""),)),
+        (RefAt(MAIN, ""), "", DEV, (RefAt(MAIN, ""),)),
+        (RefAt(MAIN, C), MAIN, DEV, (RefAt(MAIN, C),)),
+    ],
+)
+def test_a_default_branch_that_is_gone_has_a_successor_first(wanted, default, head, steps):
+    assert steps == steps_to(wanted, default, head, {DEV: B})
 
 
 def target(**changes):

@@ -15,10 +15,11 @@ DEV, TAG = "refs/heads/dev", "refs/tags/v1"
 @pytest.mark.parametrize(
     ("expected", "names", "branch", "hint"),
     [
-        (MAIN, [DEV, MAIN], DEV, TAG),
+        (DEV, [DEV, MAIN], DEV, TAG),
         (DEV, [TAG, DEV], DEV, TAG),
         (TAG, [DEV, TAG], "refs/heads/trunk", TAG),
-        (DEV, [DEV, TAG], "refs/heads/trunk", ""),
+        ("", [DEV, TAG], "refs/heads/trunk", ""),
+        ("", [DEV, TAG], MAIN, MAIN),
         ("", [], MAIN, MAIN),
     ],
 )
@@ -27,7 +28,7 @@ def test_the_default_ref(expected, names, branch, hint):
 
 
 def test_the_default_ref_follows_what_there_is(steps):
-    """The oldest, then the remote's default branch, then main."""
+    """What the model was made from, then whatever branch is the remote's default."""
     found = []
     steps.live(A, TAG, default_branch="")
     found.append(steps.registry.get_model("iris").default_ref)
@@ -35,9 +36,28 @@ def test_the_default_ref_follows_what_there_is(steps):
     found.append(steps.registry.get_model("iris").default_ref)
     steps.live(A, MAIN, default_branch="dev")
     found.append(steps.registry.get_model("iris").default_ref)
-    assert [TAG, DEV, MAIN] == found
+    before = steps.registry.generation()
+    steps.registry.note_default_branch(SOURCE, "main")
+    assert before < steps.registry.generation()
+    found.append(steps.registry.get_model("iris").default_ref)
+    assert [TAG, DEV, DEV, MAIN] == found
     assert MAIN == steps.registry.snapshot(60).models[0].default_ref
     assert MAIN == steps.registry.resolve_ref("iris", "").name
+
+
+@pytest.mark.parametrize("branch", ["main", "trunk", ""], ids=["here", "elsewhere", "unknown"])
+def test_calls_that_name_no_ref_never_move_in_silence(steps, branch):
+    """The default branch is deleted here, or gone at the remote; a tag and a branch are left."""
+    steps.live(A, TAG, default_branch="main")
+    steps.live(A, MAIN, default_branch="main")
+    steps.live(B, DEV, default_branch=branch)
+    assert MAIN == steps.registry.resolve_ref("iris", "").name
+    steps.registry.delete("iris", MAIN)
+    assert "" == steps.registry.get_model("iris").default_ref
+    assert "" == steps.registry.snapshot(60).models[0].default_ref
+    with pytest.raises(NotFound, match="the default branch of 'iris' is not served"):
+        steps.registry.resolve_ref("iris", "")
+    assert {TAG, DEV} == {ref.name for ref in steps.registry.get_model("iris").refs}
 
 
 def test_a_model_is_read_back(steps):

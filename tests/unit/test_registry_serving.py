@@ -232,7 +232,7 @@ def test_tracked_is_where_refs_were_last_seen(steps):
     steps.live(A, "")
     steps.register(A, path="two")
     assert [
-        Tracked(SOURCE, "", "iris", {MAIN: B, DEV: A}),
+        Tracked(SOURCE, "", "iris", {MAIN: B, DEV: A}, MAIN),
         Tracked(SOURCE, "two", "", {MAIN: A}),
     ] == steps.registry.tracked()
 

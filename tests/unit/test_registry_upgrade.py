@@ -73,6 +73,17 @@ def test_models_versions_and_refs_are_those_of_before(steps):
     assert EngineName.ONNX is registry.find_built("iris", sha("b")).engine
 
 
+def test_calls_that_name_no_ref_go_on_where_they_went(tmp_path):
+    """Of a source whose default branch is not known: to main, where there is one."""
+    url = old_sqlite(tmp_path / "old.sqlite3")
+    with sqlite3.connect(tmp_path / "old.sqlite3") as connection:
+        connection.execute("UPDATE sources SET default_branch = ''")
+        connection.execute("UPDATE models SET default_ref = 'refs/heads/gone'")
+    registry = Registry.open(url)
+    assert MAIN == registry.resolve_ref("iris", "").name
+    registry.close()
+
+
 def test_every_deployment_is_there_and_the_open_ones_go_on(steps):
     registry = steps.registry
     found = {d.ref.rpartition("/")[2]: d.state for d in registry.list_deployments(limit=9)}

@@ -978,7 +978,10 @@ class Model(_message.Message):
     path: _builtins.str
     """Folder in the repository; empty is its root."""
     default_ref: _builtins.str
-    """Ref that Predict uses when none is named."""
+    """Ref that Predict uses when none is named: the repository's default branch, or the first ref
+    that was served while that never was. Empty where it is not served: such a Predict fails
+    (REF_NOT_FOUND), and does not go to another ref.
+    """
     @_builtins.property
     def refs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ref]:
         """Its branches and tags that are served."""

@@ -90,3 +90,39 @@ def behind(live: Sequence[tuple[str, int]], generation: int) -> tuple[str, ...]:
 def pause_before(attempt: int) -> float:
     """Seconds to wait before the attempt after number `attempt` (from 1): doubled, bounded."""
     return growing_pause(attempt, _FIRST_PAUSE, _LONGEST_PAUSE)
+
+
+@dataclass(frozen=True, slots=True)
+class RefAt:
+    """A deployment to make: the remote has this ref at `commit`, "" where it is gone."""
+
+    ref: str
+    commit: str
+
+
+def registrations(seen: Mapping[str, str], remote: Mapping[str, str]) -> tuple[RefAt, ...]:
+    """Compare the refs of one folder as last seen (full name to commit) with the remote's."""
+    return tuple(
+        RefAt(ref, remote.get(ref, ""))
+        for ref, commit in sorted(seen.items())
+        if remote.get(ref, "") != commit
+    )
+
+
+def steps_to(
+    wanted: RefAt, default_ref: str, head: str | None, remote: Mapping[str, str]
+) -> tuple[RefAt, ...]:
+    """Give the deployments to make, each when the one before has ended.
+
+    A default branch that is gone was most likely renamed: the remote's new one is served first, so
+    that calls that name no ref are answered all the time.
+
+    Args:
+        wanted: Where the remote has a ref that was seen elsewhere.
+        default_ref: The ref that answers calls that name none, or "".
+        head: The remote's default branch, if it has one.
+        remote: The remote's refs, full name to commit.
+    """
+    if wanted.commit or wanted.ref != default_ref or head is None:
+        return (wanted,)
+    return RefAt(head, remote[head]), wanted

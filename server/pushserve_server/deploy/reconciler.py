@@ -10,11 +10,10 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Final
 
+from pushserve_server.deploy.decide import registrations, steps_to
 from pushserve_server.domain.pauses import LONGEST_RETRY, growing_pause
 from pushserve_server.domain.records import Tracked
 from pushserve_server.errors import DeploymentFailed, PushserveError
@@ -30,23 +29,6 @@ _ASK_TIMEOUT: Final = 30.0
 _AT_A_TIME: Final = 16
 """Sources; each takes a thread and git, which mostly wait."""
 _STOP_PATIENCE: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Register:
-    """Make a deployment: the remote has this ref at `commit`, "" where it is gone."""
-
-    ref: str
-    commit: str
-
-
-def registrations(seen: Mapping[str, str], remote: Mapping[str, str]) -> tuple[Register, ...]:
-    """Compare the refs of one folder as last seen (full name to commit) with the remote's."""
-    return tuple(
-        Register(ref, remote.get(ref, ""))
-        for ref, commit in sorted(seen.items())
-        if remote.get(ref, "") != commit
-    )
 
 
 class SilentSources:
@@ -122,6 +104,7 @@ class Reconciler:
             find_rule(source, self._settings.sources)
             remote = list_refs(source, timeout=_ASK_TIMEOUT, cancelled=self._stopped)
             self._silent.answered(source)
+            self._registry.note_default_branch(source, remote.head or "")
             return sum(self._register(folder, remote) for folder in folders)
         except Cancelled:
             return 0
@@ -137,15 +120,18 @@ class Reconciler:
     def _register(self, folder: Tracked, remote: RemoteRefs) -> int:
         made = 0
         for action in registrations(folder.refs, remote.refs):
-            _, created = self._registry.register(
-                source=folder.source,
-                path=folder.path,
-                ref=action.ref,
-                commit=action.commit,
-                model="",
-                retry=False,
-                default_branch=remote.head or "",
-                automatic=True,
-            )
-            made += created
+            for step in steps_to(action, folder.default_ref, remote.head, remote.refs):
+                deployment, created = self._registry.register(
+                    source=folder.source,
+                    path=folder.path,
+                    ref=step.ref,
+                    commit=step.commit,
+                    model="",
+                    retry=False,
+                    default_branch=remote.head or "",
+                    automatic=True,
+                )
+                made += created
+                if not deployment.state.is_final:
+                    break
         return made

@@ -8,6 +8,7 @@ from typing import Final
 
 from pushserve_runtime.build_error import listed
 from pushserve_runtime.closest_name import did_you_mean
+from pushserve_server.deploy.decide import RefAt, steps_to
 from pushserve_server.deploy.register_target import Target, clean_target
 from pushserve_server.deploy.remote_asks import RemoteAsks
 from pushserve_server.domain.records import Deployment, Model
@@ -69,19 +70,30 @@ def register(
     resolved = [found for each in targets if (found := _resolve(registry, each, remote))]
     if not resolved:
         raise _nothing_found(target, remote)
-    deployments = [
-        registry.register(
+    deployments = [_register(registry, found, remote, retry=retry) for found in resolved]
+    return deployments[0]
+
+
+def _register(
+    registry: Registry, found: _Resolved, remote: RemoteRefs | None, *, retry: bool
+) -> tuple[Deployment, bool]:
+    steps: tuple[RefAt, ...] = (RefAt(found.ref, found.commit),)
+    if remote is not None and found.ref and not found.commit:
+        default = _default_ref(registry, found.target)
+        steps = steps_to(steps[0], default, remote.head, remote.refs)
+    for step in steps:
+        made = registry.register(
             source=found.target.source,
             path=found.target.path,
-            ref=found.ref,
-            commit=found.commit,
+            ref=step.ref,
+            commit=step.commit,
             model=found.target.model,
             retry=retry,
             default_branch=(remote.head or "") if remote is not None else "",
         )
-        for found in resolved
-    ]
-    return deployments[0]
+        if not made[0].state.is_final:
+            break  # what comes after it, the reconciler makes
+    return made
 
 
 def served_model(registry: Registry, source: str, path: str) -> Model | None:

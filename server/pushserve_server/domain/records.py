@@ -181,10 +181,11 @@ class Tracked:
 
     `refs` maps full names to the commit of the newest deployment, else of the served
     version; "" where the ref was gone, or could not be resolved. `model` is "" while
-    unknown.
+    unknown, and `default_ref` where nothing answers calls that name no ref.
     """
 
     source: str
     path: str
     model: str
     refs: dict[str, str]
+    default_ref: str = ""

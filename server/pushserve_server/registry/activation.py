@@ -20,7 +20,7 @@ from pushserve_server.registry.history import (
     supersede_older,
 )
 from pushserve_server.registry.leasing import LeaseToken, Superseded, owned
-from pushserve_server.registry.lookups import built_row, model_of_folder
+from pushserve_server.registry.lookups import built_row, model_of_folder, note_served_default
 from pushserve_server.registry.row_records import deployment_from_row, version_from_row
 from pushserve_server.registry.serving import touch_keep_alive
 from pushserve_server.registry.tables import DeploymentRow, ModelRow, RefRow, Tables, VersionRow
@@ -308,3 +308,7 @@ def _set_ref(tables: Tables, row: DeploymentRow, version: VersionRow, now: datet
     )
     ref.version_id, ref.deployment_id, ref.updated_at = version.id, row.id, now
     ref.save()
+    models = tables.models
+    unset = (models.id == version.model_id) & (models.default_ref == "")
+    models.update(default_ref=row.ref).where(unset).execute()  # made from a bare commit
+    note_served_default(tables, tables.sources.get(url=row.source))

@@ -14,7 +14,7 @@ from pushserve_server.domain.states import DeploymentState
 from pushserve_server.errors import AlreadyExists, NotFound, NotPossibleNow
 from pushserve_server.registry.database import RegistryDatabase
 from pushserve_server.registry.history import supersede_older
-from pushserve_server.registry.lookups import model_of_folder
+from pushserve_server.registry.lookups import model_of_folder, note_served_default
 from pushserve_server.registry.pruning import prune
 from pushserve_server.registry.request_texts import check_text
 from pushserve_server.registry.row_records import deployment_from_row
@@ -83,6 +83,15 @@ class Deployments:
             prune(tables, row)
             return deployment_from_row(row), True
 
+    def note_default_branch(self, source: str, default_branch: str) -> None:
+        """Take over what a remote says its default branch is; "" is not known."""
+        with self._store.reading() as tables:
+            row = tables.sources.get_or_none(tables.sources.url == source)
+            if row is None or not default_branch or row.default_branch == default_branch:
+                return
+        with self._store.writing():
+            self._remember_source(source, full_branch(default_branch))
+
     def _is_left_alone(self, newest: DeploymentRow) -> bool:
         """Say whether the remote failed for it a short time ago.
 
@@ -107,8 +116,10 @@ class Deployments:
         if row is None:
             sources.insert(url=url, default_branch=default_branch).execute()
         elif default_branch and default_branch != row.default_branch:
-            sources.update(default_branch=default_branch).where(sources.id == row.id).execute()
-            self._store.bump()
+            row.default_branch = default_branch
+            row.save(only=["default_branch"])
+            note_served_default(self._store.tables, row)
+            self._store.bump()  # calls that name no ref may go elsewhere
 
     def get_deployment(self, name: str) -> Deployment:
         """Give a deployment with its events.

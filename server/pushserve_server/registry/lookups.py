@@ -16,7 +16,7 @@ from pushserve_server.domain.ref_names import full_names, short_name
 from pushserve_server.errors import BadInput, NotFound, Violation
 from pushserve_server.registry.request_texts import check_text
 from pushserve_server.registry.row_records import default_ref
-from pushserve_server.registry.tables import ModelRow, RefRow, Tables, VersionRow, tuples
+from pushserve_server.registry.tables import ModelRow, RefRow, SourceRow, Tables, VersionRow, tuples
 
 _SHA_PREFIX: Final = re.compile(r"[0-9a-f]{7,64}")
 _COMPARED: Final = 10_000
@@ -96,6 +96,18 @@ def default_ref_of(tables: Tables, model: ModelRow, names: Sequence[str]) -> str
     return default_ref(names, source.default_branch, model.default_ref)
 
 
+def note_served_default(tables: Tables, source: SourceRow) -> None:
+    """Note the source's default branch with each of its models that serves it.
+
+    So that calls that name no ref go nowhere else when it is served no longer.
+    """
+    models, refs = tables.models, tables.refs
+    served = refs.select(refs.model_id).where(refs.name == source.default_branch)
+    models.update(default_ref=source.default_branch).where(
+        models.source_id == source.id, models.id.in_(served)
+    ).execute()
+
+
 def ref_row(tables: Tables, model: ModelRow, ref: str) -> RefRow:
     """Find a ref by its full or short name; "" is the default one. Heads go before tags.
 
@@ -119,7 +131,10 @@ def ref_row(tables: Tables, model: ModelRow, ref: str) -> RefRow:
         text = f"{model.name!r} has no ref {ref!r}; it has {listed(known)}"
         text = did_you_mean(text, short_name(ref), known)
     else:
-        text = f"{model.name!r} has no default ref; it has {listed(map(short_name, rows))}"
+        text = (
+            f"the default branch of {model.name!r} is not served, and calls that name no ref "
+            f"go nowhere else; name one of {listed(map(short_name, rows))}"
+        )
     raise NotFound("ref", ref, text)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable
 
 from pushserve_runtime.signature import Signature
 from pushserve_server.domain.records import Deployment, EngineName, Event, Failure, Version
@@ -66,18 +66,16 @@ def _failure_from_row(row: DeploymentRow) -> Failure | None:
     )
 
 
-def default_ref(names: Sequence[str], branch: str, hint: str) -> str:
-    """Choose the ref that answers when a call names none.
+def default_ref(names: Container[str], branch: str, hint: str) -> str:
+    """Choose the ref that answers when a call names none; "" where nothing may.
 
-    It is `main`, else the source's default branch, else what was the default when the
-    model was made, else the oldest ref; "" where there is none.
+    It is the source's default branch; until that is served, what was the default before, or
+    what the model was made from. Where that is not served either, such a call fails: it never
+    moves to another branch in silence.
 
     Args:
-        names: The model's refs, oldest first.
+        names: The model's refs.
         branch: The source's default branch, in full or "".
         hint: The ref noted with the model, in full or "".
     """
-    for name in ("refs/heads/main", branch, hint):
-        if name in names:
-            return name
-    return names[0] if names else ""
+    return next((name for name in (branch, hint) if name in names), "")

@@ -56,7 +56,10 @@ class SourceRow(Model):
 
 
 class ModelRow(Model):
-    """A model. `default_ref` is what the deployer took for it when it was made."""
+    """A model. `default_ref` is the ref that it was made from, then its source's default branch.
+
+    That is noted when it is first served.
+    """
 
     id = AutoField()
     name = TextField()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from peewee import fn
 
 from pushserve_server.domain.records import Tracked
 from pushserve_server.domain.states import DeploymentState
+from pushserve_server.registry.row_records import default_ref
 from pushserve_server.registry.tables import Tables, tuples
 
 
@@ -36,7 +38,23 @@ def tracked_folders(tables: Tables) -> list[Tracked]:
             (seen.source, seen.path), Tracked(seen.source, seen.path, seen.model, {})
         )
         folder.refs[seen.ref] = seen.commit
-    return [folders[key] for key in sorted(folders)]
+    defaults = _defaults(tables)
+    return [replace(folders[key], default_ref=defaults.get(key, "")) for key in sorted(folders)]
+
+
+def _defaults(tables: Tables) -> dict[tuple[str, str], str]:
+    """Give, by source and path, the ref that answers calls that name none."""
+    models, sources = tables.models, tables.sources
+    names: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for seen in _served(tables):
+        names[seen.source, seen.path].add(seen.ref)
+    query = models.select(
+        sources.url, models.path, sources.default_branch, models.default_ref
+    ).join(sources, on=(models.source_id == sources.id))
+    return {
+        (url, path): default_ref(names[url, path], branch, hint)
+        for url, path, branch, hint in tuples(query)
+    }
 
 
 def _served(tables: Tables) -> list[_Seen]:

@@ -279,6 +279,10 @@ def _no_ref(entry: RoutingEntry, ref: str) -> NotFound:
     check_text("ref", ref)
     names = [short_name(target) for target in entry.targets]
     shown = ", ".join(heapq.nsmallest(_NAMED, names)) or "none yet"
-    what = f"no ref {ref!r}" if ref else "no default ref"
-    text = f"model {entry.name!r} has {what}; refs here: {shown}"
+    text = (
+        f"model {entry.name!r} has no ref {ref!r}; refs here: {shown}"
+        if ref
+        else f"the default branch of model {entry.name!r} is not served, and calls that name no "
+        f"ref go nowhere else; refs here: {shown}"
+    )
     return NotFound("ref", f"{entry.name}@{ref}", did_you_mean(text, short_name(ref), names))
