@@ -76,7 +76,8 @@ class JobSpec:
     likewise is the one that the build has chosen ("" for the estimator's own methods).
     `answer_limit` is the most bytes of one answer that a worker gives. `joins_calls` tells whether
     the rows of several callers may be predicted together: to a build what the manifest says of
-    it, to a worker what the build has found; None where nobody says.
+    it, to a worker what the build has found; None where nobody says. A model that is not
+    `repeatable` may answer the same row otherwise when it is asked again.
     """
 
     folder: Path
@@ -93,6 +94,7 @@ class JobSpec:
     graph_limit: int = 512 * 1024**2
     answer_limit: int = 64 * 1024**2
     joins_calls: bool | None = None
+    repeatable: bool = True
 
     @property
     def artifact_path(self) -> Path:
@@ -143,6 +145,7 @@ class JobSpec:
             graph_limit=int(data.get("graph_limit") or 512 * 1024**2),
             answer_limit=int(data.get("answer_limit") or 64 * 1024**2),
             joins_calls=data.get("joins_calls"),
+            repeatable=data.get("repeatable", True) is not False,
         )
 
 

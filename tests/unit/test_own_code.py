@@ -311,10 +311,13 @@ def test_the_build_says_whether_calls_are_joined(folder):
 
     model = fitted(Imported(), logistic())
 
-    reports = [folder.build(model, joins_calls=said)["report"] for said in (None, True, False)]
+    tried, believed, told = (folder.build(model, joins_calls=said) for said in (None, True, False))
 
-    assert [False, True, False] == [report["joins_calls"] for report in reports]
-    assert "Centred" in reports[0]["engine_reason"]
+    assert tried["report"]["joins_calls"] is told["report"]["joins_calls"] is False
+    assert "Centred" in tried["report"]["engine_reason"]
+    assert "ANSWERS_DIFFER" == believed["reason"]
+    assert "beside another caller" in believed["message"]
+    assert "independent_rows = false" in believed["fix"]
 
 
 @pytest.mark.parametrize(("tried", "joined"), [({}, False), ({"joins_calls": True}, True)])

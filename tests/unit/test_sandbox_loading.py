@@ -83,7 +83,7 @@ class Touches:
 def test_stages_are_told(folder, classifier):
     folder.build(classifier)
 
-    assert ["loading", "inspecting", "examples", "compiling"] == folder.stages
+    assert ["loading", "inspecting", "examples", "compiling", "answers"] == folder.stages
 
 
 def test_report_says_what_it_is(folder, classifier):
@@ -91,7 +91,7 @@ def test_report_says_what_it_is(folder, classifier):
 
     assert "worker" == result["engine"]
     assert "Pipeline(StandardScaler, LogisticRegression)" == result["report"]["estimator"]
-    steps = {"loading", "inspecting", "examples", "independence", "fast_path"}
+    steps = {"loading", "inspecting", "examples", "independence", "fast_path", "answers"}
     assert steps == set(result["report"]["timings"])
 
 

@@ -36,8 +36,8 @@ _SHORT: Final = 0.1
 """Likewise, for a library's code alone: one row more is asked about."""
 _LEAST: Final = 2
 _FEW: Final = 4
-_ITERATING: Final = frozenset({"NMF", "MiniBatchNMF"})
-"""scikit-learn's that work on all rows until their sum changes no more."""
+_ITERATING: Final = "sklearn.decomposition._nmf"
+"""Where scikit-learn has those that work on all rows until their sum changes no more."""
 _CONTAINERS: Final = frozenset({"Pipeline", "ColumnTransformer", "FeatureUnion"})
 _UNKNOWN: Final = "that its rows are independent is not proved: "
 
@@ -72,7 +72,7 @@ def _in_parts(
 ) -> str:
     if not isinstance(predictor, EstimatorPredictor):
         return ""
-    iterating = [item for item in reachable(model) if type(item).__name__ in _ITERATING]
+    iterating = [item for item in reachable(model) if type(item).__module__ == _ITERATING]
     if iterating:
         return f"its {_named(iterating[0])} works on all rows at once"
     behind = "thresholds behind the answers of others" if _stacked_thresholds(model) else ""

@@ -22,8 +22,11 @@ from typing import Any, Final
 from pushserve_runtime import messages
 from pushserve_runtime.build_error import BuildFailed, printable
 from pushserve_runtime.job_spec import Format, JobSpec
+from pushserve_runtime.signature import Layout
+from pushserve_sandbox.build.answer_check import check_answers
 from pushserve_sandbox.build.example_check import check_examples, try_made_rows
 from pushserve_sandbox.build.independence import why_dependent
+from pushserve_sandbox.build.worker_path import WorkerPath
 from pushserve_sandbox.inspection.estimator import predictor_for
 from pushserve_sandbox.loading.artifact import sklearn_version
 from pushserve_sandbox.loading.captured_output import Notes
@@ -36,7 +39,7 @@ from pushserve_sandbox.loading.load import (
     read_model,
 )
 from pushserve_sandbox.onnx_compiler.result import Compiled, Refused
-from pushserve_sandbox.prediction.predictor import EstimatorPredictor
+from pushserve_sandbox.prediction.predictor import EstimatorPredictor, Predictor
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +108,10 @@ class _Build:
         loaded = make_predictor(model, spec, inputs, self.notes)
         self._end("inspecting")
         self._begin("examples", f"running {len(examples)} examples")
-        checked = check_examples(loaded.predictor, examples, spec, self.notes)
+        asked: Predictor = loaded.predictor
+        if asked.signature.layout is not Layout.RECORDS:
+            asked = WorkerPath(asked, spec.folder, joins_calls=False)
+        checked = check_examples(asked, examples, spec, self.notes)
         if not examples and spec.format is Format.SCRIPT:
             tried = try_made_rows(loaded.predictor, spec, self.notes)
             self.progress("examples", tried)
@@ -118,7 +124,17 @@ class _Build:
             self._begin("fast_path", "looking for a faster way through it")
             loaded = choose_fast_path(loaded, model, spec, inputs, self.notes)
             self._end("fast_path")
-        return self._result(loaded, checked)
+        return self._result(self._check_answers(model, loaded, inputs), checked)
+
+    def _check_answers(self, model: Any, loaded: Loaded, inputs: Sequence[Any]) -> Loaded:
+        """Ask the same rows by every way to the model."""
+        self._begin("answers", "asking it again, and by every way that a call takes")
+        with self.notes.taken():
+            remarks = check_answers(model, loaded, self.spec, inputs)
+        self._end("answers")
+        for remark in remarks:
+            self.progress("answers", remark)
+        return replace(loaded, engine_reason="; ".join([loaded.engine_reason, *remarks]))
 
     def _compile(self, model: Any, loaded: Loaded, examples: Sequence[Example]) -> Loaded:
         """Give the model as a graph, where one answers as it does, else as it is."""

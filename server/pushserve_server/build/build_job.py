@@ -89,6 +89,7 @@ def build(
         "signature": model_files.declared,
         "graph_limit": settings.max_artifact,
         "joins_calls": model_files.independent_rows,
+        "repeatable": model_files.repeatable,
     }
     limits = Limits(settings.build_timeout, settings.sandbox_memory, settings.max_artifact)
     with zygote.start("build", spec, _policy(folder, limits), log_as=log_as) as job:

@@ -57,7 +57,7 @@ _Seconds = Annotated[float, Field(allow_inf_nan=False)]
 class _Report(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
-    engine_reason: _Line = ""
+    engine_reason: Annotated[str, _clean(1000)] = ""
     fast_path: _Line = ""
     joins_calls: bool = False
     format: _Line = ""

@@ -48,6 +48,7 @@ class ModelFiles:
     engine: str
     workers: int
     independent_rows: bool | None
+    repeatable: bool
     tolerance: Tolerance
     declared: dict[str, Any] | None
 
@@ -78,6 +79,7 @@ def find_model_files(
         engine=manifest.engine,
         workers=manifest.workers,
         independent_rows=manifest.independent_rows,
+        repeatable=manifest.repeatable,
         tolerance=manifest.tolerance,
         declared=declared or None,
     )

@@ -85,6 +85,7 @@ class Manifest(_Table):
     engine: Literal["auto", "onnx", "worker"] = "auto"
     workers: int = Field(default=1, ge=1, le=64)
     independent_rows: bool | None = None
+    repeatable: bool = True
     tolerance: Tolerance = Tolerance()
     signature: DeclaredSignature = DeclaredSignature()
     drift: Drift = Drift()

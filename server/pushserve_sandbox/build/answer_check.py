@@ -1,0 +1,168 @@
+"""Answer check: the same rows by every way that there is to a model, and again; all have to agree.
+
+The ways are the served model itself, a worker's from bytes to bytes, two callers at once, and the
+estimator's own methods on the data frame or array that its author would hand to them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from pushserve_runtime.build_error import BuildFailed, printable
+from pushserve_runtime.frames import Array
+from pushserve_runtime.job_spec import JobSpec
+from pushserve_runtime.output_arrays import dense, to_array
+from pushserve_runtime.signature import Layout
+from pushserve_sandbox.build.trial_inputs import arrays_for, trial_inputs
+from pushserve_sandbox.build.worker_path import WorkerPath
+from pushserve_sandbox.inspection.fitted_columns import takes_categories
+from pushserve_sandbox.inspection.input_forms import is_fitted_on_names
+from pushserve_sandbox.inspection.probing import attempt, same
+from pushserve_sandbox.loading.load import Loaded
+from pushserve_sandbox.onnx_compiler.proof.row_differences import Tolerances, compare
+from pushserve_sandbox.prediction.author_input import author_input
+from pushserve_sandbox.prediction.model_outputs import output_functions, quiet
+from pushserve_sandbox.prediction.predictor import Predictor
+
+Answers = Sequence[Array]
+
+_CHANGES: Final = (
+    "have its code change neither the model nor anything else while it predicts (no counters, no "
+    "fitting in transform or predict), and set random_state where it draws numbers; where answers "
+    "are meant to vary, say repeatable = false in pushserve.toml"
+)
+_OTHERWISE: Final = (
+    "have its first step's fit set self.feature_names_in_ (fitted on a DataFrame) or "
+    "self.n_features_in_ (on an array), or declare the dtype of each input in pushserve.toml "
+    "([signature] inputs)"
+)
+_BESIDE: Final = (
+    "say independent_rows = false in pushserve.toml: then the rows of each call are by themselves"
+)
+_VARIES: Final = (
+    "predict.py gave another answer to the same row when it was asked again: callers get either"
+)
+
+
+def check_answers(model: Any, loaded: Loaded, spec: JobSpec, inputs: Sequence[Any]) -> list[str]:
+    """Ask about rows of the examples and others near them; give what callers should know.
+
+    Raises:
+        BuildFailed: ANSWERS_DIFFER, with the ways, the row and the output.
+    """
+    served = loaded.predictor
+    if not spec.repeatable:
+        return ["its answers vary, as the manifest says"]
+    remarks: list[str] = []
+    names = [output.name for output in served.signature.outputs]
+    for rows in trial_inputs(model, served, inputs):
+        with quiet():
+            first = served.predict(arrays_for(served.signature, rows), names)
+            if not _is_same_again(served, rows, names, first):
+                remarks = [_VARIES]
+            elif loaded.engine == "worker":
+                _check_worker(loaded, spec, rows, names)
+            if served.signature.layout is not Layout.RECORDS and model is not None:
+                _check_author(model, served, rows)
+    return remarks
+
+
+def _is_same_again(
+    served: Predictor, rows: Sequence[Any], names: Sequence[str], first: Answers
+) -> bool:
+    """Ask about other rows, and about the same once more."""
+    signature = served.signature
+    attempt(lambda: served.predict(arrays_for(signature, list(rows)[::-1][:3]), names))
+    again = attempt(lambda: served.predict(arrays_for(signature, rows), names))
+    if isinstance(again, BaseException):
+        raise _raised("asked again", again, _CHANGES) from again
+    if signature.layout is Layout.RECORDS:
+        return not any(True for _ in _differing(names, first, again, exact=True))
+    for name, row, one, other in _differing(names, first, again, exact=True):
+        raise _differ(rows[row], name, ("the first time", one), ("asked again", other), _CHANGES)
+    return True
+
+
+def _check_worker(loaded: Loaded, spec: JobSpec, rows: Sequence[Any], names: Sequence[str]) -> None:
+    served, signature = loaded.predictor, loaded.predictor.signature
+    path = WorkerPath(served, spec.folder, joins_calls=loaded.joins_calls)
+    half = max(len(rows) // 2, 1)
+    parts = [part for part in (rows[:half], rows[half:]) if part]
+    want = [served.predict(arrays_for(signature, part), names) for part in parts]
+    got = attempt(lambda: path.predict_each([arrays_for(signature, p) for p in parts], names))
+    if isinstance(got, BaseException):
+        raise _raised("as a worker's call", got, _CHANGES) from got
+    for part, one, other in zip(parts, want, got, strict=True):
+        for name, row, a, b in _differing(names, one, other, exact=not loaded.joins_calls):
+            raise _differ(part[row], name, ("alone", a), ("beside another caller", b), _BESIDE)
+
+
+def _check_author(model: Any, served: Predictor, rows: Sequence[Any]) -> None:
+    """Hold the default outputs against the estimator's own; it may refuse what is made here."""
+    signature = served.signature
+    named = is_fitted_on_names(model)
+    functions = output_functions(model)
+    categorical = takes_categories(model)
+
+    def own(name: str) -> Array:
+        handed = author_input(signature, rows, categorical, named=named)
+        return to_array(dense(functions[name](handed), len(rows)))
+
+    names = [name for name in signature.default_outputs if name in functions]
+    got = served.predict(arrays_for(signature, rows), names)
+    for name, array in zip(names, got, strict=True):
+        want = attempt(lambda name=name: own(name))  # type: ignore[misc]
+        if isinstance(want, BaseException):
+            return
+        for _, row, a, b in _differing([name], [want], [array], exact=False):
+            form = "a DataFrame" if named else "an array"
+            first = (f"asked itself, by {form}", a)
+            raise _differ(rows[row], name, first, ("as it is served", b), _OTHERWISE)
+
+
+def _differing(
+    names: Sequence[str], want: Answers, got: Answers, *, exact: bool
+) -> Iterator[tuple[str, int, Any, Any]]:
+    """Give output, row and both answers where two ways differ."""
+    for name, one, other in zip(names, want, got, strict=True):
+        for row in _rows_that_differ(name, one, other, exact=exact)[:1]:
+            yield name, row, one.values[row], other.values[row]
+
+
+def _rows_that_differ(name: str, one: Array, other: Array, *, exact: bool) -> list[int]:
+    if not exact:
+        wrong: list[int] = np.flatnonzero(
+            compare(one, other, Tolerances.of(name, one)).rows
+        ).tolist()
+        return wrong
+    if same(one.values, other.values):
+        return []
+    pairs = zip(one.values, other.values, strict=True)
+    return [row for row, (a, b) in enumerate(pairs) if not same(a, b)]
+
+
+def _differ(
+    row: Any, name: str, first: tuple[str, Any], other: tuple[str, Any], fix: str
+) -> BuildFailed:
+    return BuildFailed(
+        "ANSWERS_DIFFER",
+        f"the row {_shown(row)} has two answers in the output {name}: {first[0]} "
+        f"{_shown(first[1])}, {other[0]} {_shown(other[1])}",
+        fix,
+    )
+
+
+def _raised(how: str, error: BaseException, fix: str) -> BuildFailed:
+    text = printable(f"{type(error).__name__}: {error}")
+    return BuildFailed(
+        "ANSWERS_DIFFER", f"{how}, the model raised on rows that it has answered: {text}", fix
+    )
+
+
+def _shown(value: Any) -> str:
+    plain: Callable[[], Any] | None = getattr(value, "tolist", None)
+    return printable(json.dumps(plain() if plain else value, default=str), 200)

@@ -1,0 +1,144 @@
+"""The same rows by every way that there is to a model, and again: what differs ends the build."""
+
+from __future__ import annotations
+
+import sys
+
+import pandas as pd
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from pushserve_sandbox.build.answer_check import check_answers
+from pushserve_sandbox.inspection import estimator as inspecting
+
+X, Y = load_iris(return_X_y=True)
+D = pd.DataFrame(X, columns=list("abcd"))
+ROW = dict(zip("abcd", X[0].tolist(), strict=True))
+
+STEPS = """
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+
+class Step(TransformerMixin, BaseEstimator):
+    def fit(self, X, y=None):
+        self.n_features_in_ = X.shape[1]
+        self.seen_ = 0
+        self.rows_ = []
+        self.mean_ = np.zeros(X.shape[1])
+        return self
+
+class Counting(Step):
+    def transform(self, X):
+        self.seen_ += 1
+        return X + self.seen_
+
+class Averaging(Step):
+    def transform(self, X):
+        self.seen_ += len(X)
+        self.mean_ = self.mean_ + np.nan_to_num(X - self.mean_).sum(axis=0) / self.seen_
+        return X - self.mean_
+
+class Remembering(Step):
+    def transform(self, X):
+        self.rows_.append(X)
+        return X + len(self.rows_)
+
+class Drawing(Step):
+    def transform(self, X):
+        return X + np.random.normal(size=X.shape)
+
+class Caching(Step):
+    def transform(self, X):
+        self.rows_.append(X.copy())
+        return X * 2
+"""
+
+
+@pytest.fixture
+def steps(folder):
+    """The module of people's own steps, which lies beside the model."""
+    folder.write("steps.py", STEPS)
+    sys.path.insert(0, str(folder.path))
+    import steps
+
+    return steps
+
+
+def fitted(step):
+    return make_pipeline(step, LogisticRegression(max_iter=5000)).fit(X, Y)
+
+
+@pytest.mark.parametrize("name", ["Counting", "Averaging", "Remembering", "Drawing"])
+def test_a_model_that_changes_itself_or_draws_does_not_go_live(folder, steps, name):
+    result = folder.build(fitted(getattr(steps, name)()))
+
+    assert "ANSWERS_DIFFER" == result["reason"], result
+    assert "two answers in the output" in result["message"]
+    assert "asked again" in result["message"]
+    assert "repeatable = false" in result["fix"]
+
+
+def test_the_fix_helps(folder, steps):
+    """Where answers are meant to vary, it goes live."""
+    assert folder.build(fitted(steps.Drawing()), repeatable=False)["ok"]
+
+
+def test_a_model_that_keeps_what_it_has_seen_is_none_that_changes(folder, steps):
+    assert folder.build(fitted(steps.Caching()))["ok"]
+
+
+def test_a_librarys_answers_by_chance_need_a_seed(folder):
+    without, seeded = (
+        DummyClassifier(strategy="uniform"),
+        DummyClassifier(strategy="uniform", random_state=0),
+    )
+
+    assert "ANSWERS_DIFFER" == folder.build(without.fit(X, Y))["reason"]
+    assert folder.build(seeded.fit(X, Y))["ok"]
+
+
+def test_a_predict_py_whose_answers_vary_goes_live_and_the_report_says_so(folder):
+    script = "n = []\ndef predict(row):\n    n.append(1)\n    return {'calls': len(n)}\n"
+    folder.write("predict.py", script)
+    folder.write("examples.json", [{"x": 1}, {"x": 2}])
+
+    report = folder.build(format="predict.py", artifact=None)["report"]
+
+    assert "another answer to the same row" in report["engine_reason"]
+
+
+def test_an_array_for_what_was_fitted_on_a_frame_is_found(folder, monkeypatch):
+    """The estimator itself, asked by a frame, answers otherwise than it is served."""
+
+    def by_name(rows):
+        return rows[sorted(rows.columns)] if hasattr(rows, "columns") else rows
+
+    frame = D[list("dcba")]
+    model = make_pipeline(FunctionTransformer(by_name), LogisticRegression(max_iter=5000))
+    model.fit(frame, Y)
+    forms = inspecting.matrix_form
+    monkeypatch.setattr(inspecting, "is_fitted_on_names", lambda _: False)
+    monkeypatch.setattr(inspecting, "handed_frames", lambda _: False)
+    monkeypatch.setattr(inspecting, "is_fitted_on_array", lambda _: True)
+    predictor = inspecting.inspect_estimator(model, inspecting.Declared(), [])
+    assert forms is not None
+    assert "matrix" == predictor.signature.layout
+
+    from pushserve_runtime.build_error import BuildFailed
+    from pushserve_runtime.job_spec import JobSpec
+    from pushserve_sandbox.loading.load import Loaded
+
+    spec = JobSpec.from_json(folder.spec())
+    with pytest.raises(BuildFailed) as raised:
+        check_answers(model, Loaded(predictor, "", "worker", ""), spec, [])
+    assert "ANSWERS_DIFFER" == raised.value.reason
+    assert "by a DataFrame" in raised.value.message
+    assert "as it is served" in raised.value.message
+
+
+def test_ordinary_models_pass(folder):
+    assert folder.build(make_pipeline(StandardScaler(), LogisticRegression()).fit(D, Y))["ok"]
