@@ -27,7 +27,7 @@ from pushserve_runtime.job_spec import JobSpec
 from pushserve_runtime.onnx_predictor import OnnxPredictor
 from pushserve_runtime.result_frame import decode_result
 from pushserve_runtime.signature import DType, Signature
-from pushserve_sandbox.worker.batcher import Batcher
+from pushserve_sandbox.worker.batcher import ROW_CAP, Batcher
 from pushserve_sandbox.worker.main import load
 from pushserve_server.api.doors.predict_inputs import request_from_proto
 from pushserve_server.api.doors.predict_outputs import make_encoder
@@ -77,9 +77,12 @@ class Pushed:
                 **spec,
                 "signature": built["signature"],
                 "fast_path": built["report"]["fast_path"],
+                "joins_calls": built["report"]["joins_calls"],
             }
             parsed = JobSpec.from_json(job)
-            self._batcher = Batcher(load(parsed), parsed.answer_limit, parsed.folder)
+            predictor, joins_calls = load(parsed)
+            cap = ROW_CAP if joins_calls else 0
+            self._batcher = Batcher(predictor, parsed.answer_limit, parsed.folder, cap)
         plan = plan_outputs(self.signature, [o.name for o in self.signature.outputs])
         number = EngineName(self.engine)
         version = Version(
