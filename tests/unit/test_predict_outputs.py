@@ -65,6 +65,28 @@ def test_numbers_with_columns(rows):
     )  # fmt: skip
 
 
+CHANCE = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "kind"),
+    [
+        (DType.INT64, CHANCE.integers(0, 128, 10_000), pb.Int64s),
+        (DType.INT64, np.r_[CHANCE.integers(0, 128, 10_000), 128], pb.Int64s),
+        (DType.INT64, np.r_[CHANCE.integers(0, 128, 10_000), -1], pb.Int64s),
+        (DType.INT32, CHANCE.integers(-(2**31), 2**31, (5_000, 2)).astype(np.int32), pb.Int64s),
+        (DType.BOOL, CHANCE.integers(0, 2, 10_000).astype(bool), pb.Bools),
+        (DType.STRING, texts(*(f"x{'é' * (i % 7)}" for i in range(10_000))), pb.Strings),
+    ],
+)
+def test_many_values_are_serialized_as_one_list(dtype, values, kind):
+    spec = OutputSpec("y", dtype, values.shape[1] if values.ndim == 2 else 0)
+    data = encoder([spec]).one([Array(dtype, values)])
+    (got,) = pb.PredictResponse.FromString(data).outputs
+    assert kind(values=values.ravel().tolist()) == getattr(got, got.WhichOneof("values"))
+    assert list(values.shape) == list(got.shape)
+
+
 @pytest.mark.parametrize(
     ("dtype", "values", "field", "kind"),
     [

@@ -147,7 +147,9 @@ class OnnxEngine:
         run = self._run(selection.mask, self._predictor)
         loop = asyncio.get_running_loop()
         try:
-            return selection.one(await loop.run_in_executor(self._pool, run, request.arrays))
+            return await loop.run_in_executor(
+                self._pool, lambda: selection.one(run(request.arrays))
+            )
         except Exception as error:
             raise graph_failed(error) from error
 
