@@ -35,9 +35,10 @@ def sources(hub: GitHost) -> str:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, hub: GitHost) -> Iterator[Served]:
-    """A server that soon takes a process for hung."""
+    """A server that soon takes a process for hung; it is started where few files may be open."""
     settings = {"frontends": 1, "hang_timeout": 3, "lease": 2}
-    server = start(tmp_path_factory.mktemp("server"), sources(hub), settings)
+    with limited(resource.RLIMIT_NOFILE, 512, os.getpid()):
+        server = start(tmp_path_factory.mktemp("server"), sources(hub), settings)
     yield server
     stop(server)
 
@@ -102,6 +103,14 @@ def descriptors_for(pid: int, more: int) -> int:
     used = {int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()}
     free = (number for number in range(1 << 20) if number not in used)
     return [next(free) for _ in range(more + 1)][-1]
+
+
+def test_every_process_may_open_many_files(served: Served):
+    """As many as the system lets it: those that are forked as well."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    pids = [served.process.pid, *served.pids(FRONTEND), *served.pids(DEPLOYER)]
+    found = {resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] for pid in pids}
+    assert (3, {min(most, 65_536)}) == (len(pids), found)
 
 
 def test_a_frontend_that_hangs_is_replaced(served: Served, repo: Repo):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import resource
 import secrets
 import signal
 import socket
@@ -42,7 +41,6 @@ logger = logging.getLogger(__name__)
 
 _TICK: Final = 0.1
 _STOP_MARGIN: Final = 5.0
-_MOST_FILES: Final = 65_536
 
 
 class _Child(ChildProcess):
@@ -263,7 +261,6 @@ def serve(settings: Settings, fork_server: ForkServer) -> None:
     """
     set_up_logging(settings, "supervisor")
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    _allow_many_files()
     check_rules(settings.sources)
     settings.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     with (
@@ -283,14 +280,6 @@ def serve(settings: Settings, fork_server: ForkServer) -> None:
         finally:
             data_layout.address_file(settings).unlink(missing_ok=True)
             _try("closing the registry", registry.close)
-
-
-def _allow_many_files() -> None:
-    """Have every process open as many files as the system lets it: a worker takes four of ours."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    soft = _MOST_FILES if most == resource.RLIM_INFINITY else min(most, _MOST_FILES)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))
 
 
 def _address(settings: Settings, port: int) -> str:
