@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from pushserve_sandbox.build.answer_check import check_answers
+from pushserve_sandbox.build.trial_inputs import trial_inputs
 from pushserve_sandbox.inspection import estimator as inspecting
 
 X, Y = load_iris(return_X_y=True)
@@ -133,8 +134,9 @@ def test_an_array_for_what_was_fitted_on_a_frame_is_found(folder, monkeypatch):
     from pushserve_sandbox.loading.load import Loaded
 
     spec = JobSpec.from_json(folder.spec())
+    rows = trial_inputs(model, predictor, [])
     with pytest.raises(BuildFailed) as raised:
-        check_answers(model, Loaded(predictor, "", "worker", ""), spec, [])
+        check_answers(model, Loaded(predictor, "", "worker", ""), spec, rows)
     assert "ANSWERS_DIFFER" == raised.value.reason
     assert "by a DataFrame" in raised.value.message
     assert "as it is served" in raised.value.message

@@ -24,6 +24,7 @@ from pushserve_runtime.frames import Array, Kind, encode_arrays, encode_frame
 from pushserve_runtime.job_spec import Declared
 from pushserve_runtime.signature import DType
 from pushserve_sandbox.build.independence import why_dependent
+from pushserve_sandbox.build.trial_inputs import trial_inputs
 from pushserve_sandbox.fast_paths.select import with_first_equal
 from pushserve_sandbox.inspection.estimator import inspect_estimator
 from pushserve_sandbox.prediction.row_arrays import arrays_of
@@ -244,19 +245,25 @@ INDEPENDENT = {
 }
 
 
+def tried(model):
+    """Why its rows depend on each other, as a build finds without examples."""
+    predictor = inspect_estimator(model, Declared(), [])
+    return why_dependent(model, predictor, trial_inputs(model, predictor, []))
+
+
 @pytest.mark.parametrize("name", DEPENDENT)
 def test_code_that_uses_its_batch_is_found(name):
     make, said = DEPENDENT[name]
     model = make()
 
-    assert said in why_dependent(model, inspect_estimator(model, Declared(), []), [])
+    assert said in tried(model)
 
 
 @pytest.mark.parametrize("name", INDEPENDENT)
 def test_code_that_looks_at_each_row_by_itself_is_found(name):
     model = INDEPENDENT[name]()
 
-    assert "" == why_dependent(model, inspect_estimator(model, Declared(), []), [])
+    assert "" == tried(model)
 
 
 STEPS = """
@@ -350,6 +357,6 @@ def test_a_librarys_answers_by_chance_are_found():
     """They come from where a row stands in its batch."""
     model = DummyClassifier(strategy="uniform", random_state=0).fit(X, Y)
 
-    said = why_dependent(model, inspect_estimator(model, Declared(), []), [])
+    said = tried(model)
 
     assert "depends on the rows" in said

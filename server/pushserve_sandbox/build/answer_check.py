@@ -17,7 +17,7 @@ from pushserve_runtime.frames import Array
 from pushserve_runtime.job_spec import JobSpec
 from pushserve_runtime.output_arrays import dense, to_array
 from pushserve_runtime.signature import Layout
-from pushserve_sandbox.build.trial_inputs import arrays_for, trial_inputs
+from pushserve_sandbox.build.trial_inputs import arrays_for
 from pushserve_sandbox.build.worker_path import WorkerPath
 from pushserve_sandbox.inspection.fitted_columns import takes_categories
 from pushserve_sandbox.inspection.input_forms import is_fitted_on_names
@@ -48,8 +48,10 @@ _VARIES: Final = (
 )
 
 
-def check_answers(model: Any, loaded: Loaded, spec: JobSpec, inputs: Sequence[Any]) -> list[str]:
-    """Ask about rows of the examples and others near them; give what callers should know.
+def check_answers(
+    model: Any, loaded: Loaded, spec: JobSpec, groups: Sequence[Sequence[Any]]
+) -> list[str]:
+    """Ask about the trial inputs in `groups`; give in what way the answers vary, if they do.
 
     Raises:
         BuildFailed: ANSWERS_DIFFER, with the ways, the row and the output.
@@ -59,7 +61,7 @@ def check_answers(model: Any, loaded: Loaded, spec: JobSpec, inputs: Sequence[An
         return ["its answers vary, as the manifest says"]
     remarks: list[str] = []
     names = [output.name for output in served.signature.outputs]
-    for rows in trial_inputs(model, served, inputs):
+    for rows in groups:
         with quiet():
             first = served.predict(arrays_for(served.signature, rows), names)
             if not _is_same_again(served, rows, names, first):

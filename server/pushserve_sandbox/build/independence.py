@@ -19,7 +19,7 @@ import numpy as np
 
 from pushserve_runtime.build_error import printable
 from pushserve_runtime.frames import Array
-from pushserve_sandbox.build.trial_inputs import arrays_for, trial_inputs
+from pushserve_sandbox.build.trial_inputs import arrays_for
 from pushserve_sandbox.inspection.library_types import reachable
 from pushserve_sandbox.inspection.own_code import METHODS, answers, is_known, own_parts
 from pushserve_sandbox.inspection.probing import attempt, same
@@ -42,14 +42,13 @@ _CONTAINERS: Final = frozenset({"Pipeline", "ColumnTransformer", "FeatureUnion"}
 _UNKNOWN: Final = "that its rows are independent is not proved: "
 
 
-def why_dependent(model: Any, predictor: Predictor, inputs: Sequence[Any]) -> str:
+def why_dependent(model: Any, predictor: Predictor, groups: Sequence[Sequence[Any]]) -> str:
     """Say why calls are not joined: a row's answer depends on others, or may; "" for never.
 
-    `inputs` are those of the examples. `predictor` asks the model itself, without a fast path.
+    `groups` are the trial inputs. `predictor` asks the model itself, without a fast path.
     """
     if isinstance(predictor, RecordsPredictor) and predictor.by_row:
         return ""
-    groups = trial_inputs(model, predictor, inputs)
     parts = list(own_parts(model)) if isinstance(predictor, EstimatorPredictor) else []
     is_own = bool(parts) or isinstance(predictor, RecordsPredictor)
     if is_own and max(map(len, groups), default=0) < _LEAST:

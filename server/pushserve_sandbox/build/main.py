@@ -24,8 +24,10 @@ from pushserve_runtime.build_error import BuildFailed, printable
 from pushserve_runtime.job_spec import Format, JobSpec
 from pushserve_runtime.signature import Layout
 from pushserve_sandbox.build.answer_check import check_answers
+from pushserve_sandbox.build.door_trials import door_trials
 from pushserve_sandbox.build.example_check import check_examples, try_made_rows
 from pushserve_sandbox.build.independence import why_dependent
+from pushserve_sandbox.build.trial_inputs import trial_inputs
 from pushserve_sandbox.build.worker_path import WorkerPath
 from pushserve_sandbox.inspection.estimator import predictor_for
 from pushserve_sandbox.loading.artifact import sklearn_version
@@ -119,22 +121,29 @@ class _Build:
         self._end("examples")
         if spec.format in _COMPILED:
             loaded = self._compile(model, loaded, examples)
-        loaded = self._try_together(model, loaded, inputs)
+        with self.notes.taken():
+            groups = trial_inputs(model, loaded.predictor, inputs)
+        loaded = self._try_together(model, loaded, groups)
         if loaded.engine == "worker":
             self._begin("fast_path", "looking for a faster way through it")
             loaded = choose_fast_path(loaded, model, spec, inputs, self.notes)
             self._end("fast_path")
-        return self._result(self._check_answers(model, loaded, inputs), checked)
+        loaded, trials = self._check_answers(model, loaded, groups)
+        return {**self._result(loaded, checked), "door_trials": trials}
 
-    def _check_answers(self, model: Any, loaded: Loaded, inputs: Sequence[Any]) -> Loaded:
-        """Ask the same rows by every way to the model."""
+    def _check_answers(
+        self, model: Any, loaded: Loaded, groups: Sequence[Sequence[Any]]
+    ) -> tuple[Loaded, list[dict[str, Any]]]:
+        """Ask the same rows by every way to the model; give rows for the doors of a server."""
         self._begin("answers", "asking it again, and by every way that a call takes")
         with self.notes.taken():
-            remarks = check_answers(model, loaded, self.spec, inputs)
+            remarks = check_answers(model, loaded, self.spec, groups)
+            trials = door_trials(loaded.predictor, groups, varies=bool(remarks))
         self._end("answers")
         for remark in remarks:
             self.progress("answers", remark)
-        return replace(loaded, engine_reason="; ".join([loaded.engine_reason, *remarks]))
+        reason = "; ".join([loaded.engine_reason, *remarks])
+        return replace(loaded, engine_reason=reason), trials
 
     def _compile(self, model: Any, loaded: Loaded, examples: Sequence[Example]) -> Loaded:
         """Give the model as a graph, where one answers as it does, else as it is."""
@@ -157,7 +166,7 @@ class _Build:
             loaded, predictor=result.predictor, engine="onnx", engine_reason=result.reason
         )
 
-    def _try_together(self, model: Any, loaded: Loaded, inputs: Sequence[Any]) -> Loaded:
+    def _try_together(self, model: Any, loaded: Loaded, groups: Sequence[Sequence[Any]]) -> Loaded:
         """Find out whether the rows of several callers may be predicted together."""
         spec = self.spec
         said = "the manifest says that its rows depend on each other"
@@ -166,7 +175,7 @@ class _Build:
         if spec.joins_calls is None:
             self._begin("independence", "asking it about rows alone and together")
             with self.notes.taken():
-                said = why_dependent(model, loaded.predictor, inputs)
+                said = why_dependent(model, loaded.predictor, groups)
             self._end("independence")
         if not said or spec.joins_calls:
             return loaded

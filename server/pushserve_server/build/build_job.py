@@ -19,6 +19,7 @@ from pushserve_server.build.build_ending import Limits, judge, timed_out
 from pushserve_server.build.build_report import (
     clean_text,
     invalid_answer,
+    read_door_trials,
     read_engine,
     read_report,
     read_signature,
@@ -52,6 +53,8 @@ class BuildResult:
     report: dict[str, Any]
     has_graph: bool = False
     """Whether an artifact that is no graph was compiled to one."""
+    door_trials: tuple[dict[str, Any], ...] = ()
+    """Rows and answers by which a new version is asked at every door."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,9 @@ def build(
     engine = read_engine(answer)
     if heard.has_graph != (engine is EngineName.ONNX and model_files.format is not Format.ONNX):
         raise invalid_answer("graph")
-    return BuildResult(engine, read_signature(answer), read_report(answer), heard.has_graph)
+    signature = read_signature(answer)
+    trials = tuple(read_door_trials(answer, signature))
+    return BuildResult(engine, signature, read_report(answer), heard.has_graph, trials)
 
 
 @dataclass(frozen=True, slots=True)

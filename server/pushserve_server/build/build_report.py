@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pushserve_runtime.signature import Feature, OutputSpec, Signature
+from pushserve_server.domain.door_trial import trials_from_json
 from pushserve_server.domain.records import EngineName
 from pushserve_server.errors import DeploymentFailed
 
@@ -80,6 +81,20 @@ def read_report(answer: Mapping[str, Any]) -> dict[str, Any]:
     except ValidationError as error:
         raise invalid_answer(f"report: {error.error_count()} mistakes") from None
     return report.model_dump()
+
+
+def read_door_trials(answer: Mapping[str, Any], signature: Signature) -> list[dict[str, Any]]:
+    """Give rows and answers for the doors, as they are stored.
+
+    Raises:
+        DeploymentFailed: they do not have that form.
+    """
+    data = answer.get("door_trials") or []
+    try:
+        trials_from_json(data, signature)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise invalid_answer(f"door trials: {clean_text(str(error), 200)}") from None
+    return list(data)
 
 
 def read_engine(answer: Mapping[str, Any]) -> EngineName:

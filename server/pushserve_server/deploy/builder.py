@@ -19,6 +19,7 @@ from pushserve_server.build.build_job import BuildResult, build, check_graph, mo
 from pushserve_server.build.build_key import build_key
 from pushserve_server.build.bundles import Bundles
 from pushserve_server.build.contract import ModelFiles, find_model_files
+from pushserve_server.domain.door_trial import TRIALS_KEY
 from pushserve_server.domain.records import EngineName
 from pushserve_server.errors import DeploymentFailed
 from pushserve_server.sandbox_client import SandboxClient
@@ -207,6 +208,7 @@ class Builder:
                 "signature": built.signature.to_json(),
                 "workers": found.workers,
                 "bounds": bounds.to_json() if bounds else None,
+                TRIALS_KEY: list(built.door_trials),
             }
             digest = self.bundles.add(files.folder, spec, graph if built.has_graph else None)
         timings = {

@@ -17,13 +17,18 @@ _LOOK_AGAIN: Final = 1.0
 _RETRY: Final = (
     "Register it again with retry; if it fails again, the server's operator finds more in its log."
 )
+_DIFFERS: Final = (
+    "The model that is loaded to be served answers otherwise than the one that was built: have its "
+    "code depend on nothing but the row (not on what it was asked before, the time, its process or "
+    "a draw without a seed), or say repeatable = false in pushserve.toml."
+)
 
 
 def go_live(lease: Lease, version: Version) -> None:
     """Wait until the version is loaded everywhere, move the ref, and finish.
 
     Raises:
-        DeploymentFailed: LOAD_FAILED or LOAD_TIMEOUT, and the ref is where it was.
+        DeploymentFailed: LOAD_FAILED, ANSWERS_DIFFER or LOAD_TIMEOUT, and the ref is where it was.
         Unavailable: as `confirm`.
     """
     lease.rolls_out = True
@@ -66,6 +71,9 @@ def _not_loaded(lease: Lease, version: Version) -> str:
     live = [name for name, _ in registry.live_frontends(FRONTEND_TTL)]
     outcome = after_loads(live, registry.loads(version.id, FRONTEND_TTL))
     if isinstance(outcome, LoadFailed):
+        reason, _, text = outcome.error.partition(": ")
+        if reason == "ANSWERS_DIFFER":
+            raise DeploymentFailed(reason, text, _DIFFERS)
         raise DeploymentFailed(
             "LOAD_FAILED",
             f"the model passed its checks and could not be loaded: {outcome.error}",

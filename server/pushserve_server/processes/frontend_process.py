@@ -16,15 +16,18 @@ from typing import Final
 import uvloop
 
 from pushserve_runtime.onnx_session import bound_run_memory
+from pushserve_server.api.doors.trial_calls import ask_every_door
 from pushserve_server.api.health import Health
 from pushserve_server.api.predict_dispatch import PredictDispatcher
 from pushserve_server.api.server import make_health, make_pipeline
 from pushserve_server.api.servicer import ModelService
 from pushserve_server.api.transport.factory import make_transport
-from pushserve_server.build.bundles import Bundles
+from pushserve_server.build.bundles import BundleBroken, Bundles
 from pushserve_server.data_layout import bundles_dir, worker_folder
+from pushserve_server.domain.door_trial import TRIALS_KEY, DoorTrial, trials_from_json
 from pushserve_server.domain.loading_rules import PreloadRule
 from pushserve_server.domain.records import EngineName, Version
+from pushserve_server.errors import Unavailable
 from pushserve_server.processes.boot import Boot
 from pushserve_server.registry import Registry
 from pushserve_server.serve.async_registry import AsyncRegistry
@@ -32,6 +35,7 @@ from pushserve_server.serve.engines.engine import Engine
 from pushserve_server.serve.engines.onnx_engine import OnnxEngine
 from pushserve_server.serve.engines.worker_engine import WorkerEngine, WorkerLimits
 from pushserve_server.serve.malloc import share_arenas
+from pushserve_server.serve.models.loaded_version import LoadedVersion
 from pushserve_server.serve.models.model_table import ModelTable
 from pushserve_server.settings import split_address
 from pushserve_server.supervision.heartbeat import BEAT_EVERY, Heartbeat
@@ -141,6 +145,9 @@ def _make_model_table(
             return OnnxEngine(version, bundles, pool, shared_memory=True)
         return WorkerEngine(version, worker_folder(boot.run_dir, version.id), limits, answers)
 
+    async def check(live: LoadedVersion) -> None:
+        await ask_every_door(live, _trials_of(bundles, live.version), settings.max_rows)
+
     return ModelTable(
         store,
         make_engine,
@@ -149,7 +156,17 @@ def _make_model_table(
         idle_unload=settings.idle_unload,
         graph_memory=settings.graph_memory // settings.frontends,
         preload=PreloadRule(settings.preload, settings.preload_limit),
+        check=check,
     )
+
+
+def _trials_of(bundles: Bundles, version: Version) -> tuple[DoorTrial, ...]:
+    """Give what a build has left for the doors to be asked."""
+    try:
+        said = bundles.open(version.digest).spec.get(TRIALS_KEY) or []
+        return trials_from_json(said, version.signature)
+    except (BundleBroken, ValueError) as error:
+        raise Unavailable(f"its bundle is being built again: {error}") from None
 
 
 async def run(boot: Boot) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from pushserve_runtime.job_policy import nice_of
 from pushserve_server.build.bundles import BundleBroken, Bundles
 from pushserve_server.data_layout import worker_folder
+from pushserve_server.domain.door_trial import TRIALS_KEY
 from pushserve_server.domain.records import EngineName, Version
 from pushserve_server.errors import Unavailable
 from pushserve_server.sandbox_client import JobPolicy, SandboxClient
@@ -200,7 +201,7 @@ class Workers:
         slot.lacks_bundle = False
         version = slot.version
         spec = {
-            **bundle.spec,
+            **{key: value for key, value in bundle.spec.items() if key != TRIALS_KEY},
             "folder": str(bundle.folder),
             "signature": version.signature.to_json(),
             "fast_path": _chosen_fast_path(version),

@@ -25,7 +25,7 @@ from pushserve_server.serve.async_registry import AsyncRegistry
 from pushserve_server.serve.engines.engine import Engine
 from pushserve_server.serve.models.loaded_version import LoadedVersion
 from pushserve_server.serve.models.routing import RoutingEntry, RoutingTable, build_entry
-from pushserve_server.serve.models.version_cache import MakeEngine, VersionCache
+from pushserve_server.serve.models.version_cache import Check, MakeEngine, VersionCache
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +53,15 @@ class ModelTable:
         idle_unload: float,
         graph_memory: int,
         preload: PreloadRule,
+        check: Check | None = None,
     ) -> None:
         def make_loaded(version: Version, engine: Engine) -> LoadedVersion:
             return LoadedVersion(version, engine, max_rows=max_rows, max_wait=max_wait)
 
         self._store = store
-        self._cache = VersionCache(store, make_engine, make_loaded, self._changed, graph_memory)
+        self._cache = VersionCache(
+            store, make_engine, make_loaded, self._changed, graph_memory, check=check
+        )
         self._preload = preload
         self._preloading: asyncio.Task[None] | None = None
         self._pending: dict[int, None] = {}

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Final
 
 from pushserve_server.domain.loading_rules import Use, evictions
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 MakeEngine = Callable[[Version], Engine]
 MakeLoadedVersion = Callable[[Version, Engine], LoadedVersion]
 Changed = Callable[[Version], None]
+Check = Callable[[LoadedVersion], Awaitable[None]]
+"""Tries a version that is about to go live; raises ModelFailed where it must not."""
 
 _RETRY_LOAD: Final = 1.0
 _RETRY_FAILED: Final = 30.0
@@ -39,7 +41,7 @@ class VersionCache:
     """Loads and unloads. Lives on one event loop.
 
     `live` holds what is loaded, `failed` why others are not, both by version id; `changed`
-    is called after every change to either.
+    is called after every change to either. `check` tries what a deployment takes live.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class VersionCache:
         make_loaded: MakeLoadedVersion,
         changed: Changed,
         graph_memory: int,
+        *,
+        check: Check | None = None,
     ) -> None:
         self.live: dict[int, LoadedVersion] = {}
         self.failed: dict[int, str] = {}
@@ -57,6 +61,7 @@ class VersionCache:
         self._make_loaded = make_loaded
         self._changed = changed
         self._graph_memory = graph_memory
+        self._check = check
         self._snapshot = Snapshot(-1, (), frozenset(), frozenset(), frozenset())
         self._failed_at: dict[int, float] = {}
         self._loading: dict[int, asyncio.Task[None]] = {}
@@ -159,7 +164,7 @@ class VersionCache:
             try:
                 await self._keep_alive(version)
                 await self._open(version, engine)
-                return self._make_loaded(version, engine)
+                return await self._checked(self._make_loaded(version, engine))
             except Unavailable as failure:
                 logger.warning("%s v%d: %s", *_named(version), failure)
                 await engine.close()
@@ -169,6 +174,12 @@ class VersionCache:
             await asyncio.sleep(_RETRY_LOAD)
             # A bundle that was lost is built again, maybe under another digest.
             version = await self._version(version.id)
+
+    async def _checked(self, live: LoadedVersion) -> LoadedVersion:
+        """Give a version that has been tried, if it is about to go live."""
+        if self._check is not None and live.version.id in self._snapshot.deploying:
+            await self._check(live)
+        return live
 
     async def _open(self, version: Version, engine: Engine) -> None:
         if version.engine is EngineName.WORKER:
