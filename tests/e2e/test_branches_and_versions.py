@@ -344,6 +344,7 @@ def deployments(served: Served, **more: object) -> list[pb.Deployment]:
             return found
 
 
+@pytest.mark.long
 def test_deployments_page_and_filter(served: Served, repo: Repo):
     served.ready(repo.url)
     for number in range(2, 4):

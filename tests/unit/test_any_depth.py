@@ -159,7 +159,7 @@ def test_targets_are_no_columns(folder):
     assert ("Bonn", "Kiel", "Ulm") == doors.signature.inputs[0].categories
 
 
-@pytest.mark.parametrize("wrap", [MultiOutputClassifier, ClassifierChain])
+@pytest.mark.parametrize("wrap", share([MultiOutputClassifier, ClassifierChain], 2))
 def test_several_targets(folder, wrap):
     targets = np.c_[LABELS == "yes", FRAME.kind == 2].astype(int)
     model = wrap(encoded()).fit(FRAME, targets) if wrap is MultiOutputClassifier else None
@@ -187,6 +187,7 @@ def test_unions(folder):
     assert Accepts.UNUSED is doors.signature.inputs[2].accepts
 
 
+@pytest.mark.long
 def test_pipelines_of_others_with_steps_that_only_fit(folder):
     fitted = encoded().fit(FRAME, LABELS)
     model = Resampled([("sampler", Sampler()), *fitted.steps])
@@ -209,6 +210,7 @@ def test_bagging_of_encoders(folder):
     assert model.predict(data).tolist() == doors.rows(frame)["label"].tolist()
 
 
+@pytest.mark.long
 def test_an_encoder_of_leaves_is_none_of_columns(folder):
     """Ten trees, ten columns: its encoder's categories are numbers of leaves."""
     data = rng.normal(size=(50, 10))
@@ -257,7 +259,7 @@ class TestOwnCodeFirst:
         steps = make_pipeline(Ratio(), StandardScaler(), LogisticRegression())
         return steps.fit(PEOPLE, PEOPLE.fare > PEOPLE.age)
 
-    @pytest.mark.parametrize("told", ["example", "manifest", "nobody"])
+    @pytest.mark.parametrize("told", share(["nobody", "example", "manifest"]))
     def test_a_transformer(self, folder, told):
         model, spec = self.model(), {}
         if told == "example":

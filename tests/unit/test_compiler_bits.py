@@ -46,6 +46,7 @@ from pushserve_sandbox.inspection.estimator import inspect_estimator
 from pushserve_sandbox.onnx_compiler.compile import Compiled, Refused, compile_estimator
 from pushserve_sandbox.onnx_compiler.proof import parity
 from pushserve_sandbox.prediction.model_outputs import quiet
+from tests.fixtures.shares import share
 
 X, y = make_classification(766, 8, n_informative=5, random_state=0)
 TARGET = X @ np.arange(8.0) + y
@@ -126,7 +127,7 @@ INEXACT = {
 }
 
 
-@pytest.mark.parametrize("name", INEXACT)
+@pytest.mark.parametrize("name", share(INEXACT, 2))
 def test_thresholds_behind_other_bits_are_not_compiled(name):
     result = result_of(INEXACT[name]())
 
@@ -162,7 +163,7 @@ def refuses(predictor, arrays):
         predictor.predict(arrays, list(predictor.signature.default_outputs))
 
 
-@pytest.mark.parametrize("encoder", [OneHotEncoder(), OrdinalEncoder()])
+@pytest.mark.parametrize("encoder", share([OneHotEncoder(), OrdinalEncoder()], 2))
 def test_a_strict_encoder_of_any_size_refuses_what_it_does_not_know(encoder):
     codes = [f"{number:05}" for number in range(1500)]
     frame = pd.DataFrame({"zip": codes * 2})

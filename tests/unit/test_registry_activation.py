@@ -6,7 +6,9 @@ from pushserve_server.domain.records import EngineName, Failure
 from pushserve_server.domain.states import DeploymentState
 from pushserve_server.errors import AlreadyExists, NotFound, NotPossibleNow
 from pushserve_server.registry import Superseded
-from tests.fixtures.registry import MAIN, NOON, SIGNATURE, SOURCE, at, sha, token
+from tests.fixtures.registry import MAIN, NOON, POSTGRES_LATER, SIGNATURE, SOURCE, at, sha, token
+
+pytestmark = POSTGRES_LATER
 
 A, B = sha("a"), sha("b")
 DEV = "refs/heads/dev"

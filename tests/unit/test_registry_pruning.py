@@ -5,7 +5,9 @@ import pytest
 from pushserve_server.domain.records import Failure
 from pushserve_server.domain.states import DeploymentState as S
 from pushserve_server.errors import NotFound
-from tests.fixtures.registry import MAIN, SOURCE, sha, token
+from tests.fixtures.registry import MAIN, POSTGRES_LATER, SOURCE, sha, token
+
+pytestmark = POSTGRES_LATER
 
 BROKEN = Failure("ARTIFACT_MISSING", S.FETCHING, "no model", "add model.skops")
 SILENT = Failure("REMOTE_UNREACHABLE", S.FETCHING, "silent", "wait")
