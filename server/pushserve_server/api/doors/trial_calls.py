@@ -44,7 +44,9 @@ async def ask_every_door(live: LoadedVersion, trials: Sequence[DoorTrial], max_r
             _compare(rows, (first, answers), (f"asked by {form}", found))
 
 
-async def _answer_to(live: LoadedVersion, form: str, message: pb.PredictRequest) -> pb.PredictResponse:
+async def _answer_to(
+    live: LoadedVersion, form: str, message: pb.PredictRequest
+) -> pb.PredictResponse:
     data = message.SerializeToString()
     for tried in range(1, _TRIES + 1):
         try:
