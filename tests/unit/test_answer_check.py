@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import load_iris
@@ -12,9 +13,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from pushserve_runtime.frames import Array
+from pushserve_runtime.job_spec import Declared
+from pushserve_runtime.signature import Accepts, DType, Feature
 from pushserve_sandbox.build.answer_check import check_answers
 from pushserve_sandbox.build.trial_inputs import trial_inputs
 from pushserve_sandbox.inspection import estimator as inspecting
+from pushserve_sandbox.prediction.model_inputs import frame_input
 
 X, Y = load_iris(return_X_y=True)
 D = pd.DataFrame(X, columns=list("abcd"))
@@ -51,6 +56,14 @@ class Remembering(Step):
 class Drawing(Step):
     def transform(self, X):
         return X + np.random.normal(size=X.shape)
+
+class Strings(TransformerMixin, BaseEstimator):
+    def fit(self, X, y=None):
+        self.feature_names_in_ = np.array(X.columns, object)
+        return self
+
+    def transform(self, X):
+        return X.astype(str).apply(lambda column: column.str.len())
 
 class Caching(Step):
     def transform(self, X):
@@ -144,3 +157,36 @@ def test_an_array_for_what_was_fitted_on_a_frame_is_found(folder, monkeypatch):
 
 def test_ordinary_models_pass(folder):
     assert folder.build(make_pipeline(StandardScaler(), LogisticRegression()).fit(D, Y))["ok"]
+
+
+@pytest.mark.parametrize(
+    ("array", "kind"),
+    [
+        (Array(DType.BOOL, np.array([True, False])), "bool"),
+        (Array(DType.INT64, np.array([1, 2])), "int64"),
+        (Array(DType.STRING, np.array(["a", "b"], object)), str(pd.Series(["a", "b"]).dtype)),
+        (Array(DType.BOOL, np.array([True, False]), np.array([False, True])), "object"),
+        (Array(DType.STRING, np.array(["a", ""], object), np.array([False, True])), "object"),
+    ],
+)
+def test_a_column_that_may_hold_none_is_of_objects_only_where_it_does(array, kind):
+    """`pd.get_dummies` leaves truth values alone, and makes columns of objects."""
+    feature = Feature("x", accepts=Accepts.ANYTHING, nullable=True, null_is_none=True)
+
+    assert kind == str(frame_input([feature])([array]).x.dtype)
+
+
+def test_open_columns_are_tried_with_every_kind_of_value(steps):
+    """Truth values, whole numbers, texts, an empty one, dates; each with nulls too."""
+    model = steps.Strings().fit(D)
+    predictor = inspecting.inspect_estimator(model, Declared(), [ROW])
+
+    groups = trial_inputs(model, predictor, [ROW])
+
+    firsts = [[row[0] for row in group] for group in groups]
+    kinds = [{type(value) for value in values if value is not None} for values in firsts]
+    assert all(kind in kinds for kind in ({bool}, {int}, {str}, {float}))
+    assert any(None in values for values in firsts)
+    assert any("" in values for values in firsts)
+    assert any(ROW["a"] in values for values in firsts)
+    assert any(len(set(map(tuple, group))) < len(group) for group in groups)

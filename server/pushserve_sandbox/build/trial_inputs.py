@@ -7,7 +7,7 @@ one whole number to either side, nulls and empty texts where these are taken, an
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from pushserve_runtime.frames import Array
@@ -30,6 +30,7 @@ _GIVEN: Final = 12
 _MADE: Final = 12
 _SEED: Final = 20_240_601
 _NULLS: Final = 0.1
+_KINDS: Final = ((True, False), (3, 1, 2), ("b", "", "a"), ("2024-01-31", "2023-12-01"))
 
 
 def trial_inputs(model: Any, predictor: Predictor, inputs: Sequence[Any]) -> list[list[Any]]:
@@ -60,7 +61,26 @@ def _groups(model: Any, signature: Signature, inputs: Sequence[Any]) -> list[lis
         known = [Known()] * len(features)
     given = [row for item in inputs[:_GIVEN] if (row := _values(features, item)) is not None]
     made = made_rows(features, known)
-    return [_with_near(features, known, rows) for rows in (given, made) if rows]
+    groups = [_with_near(features, known, rows) for rows in (given, made) if rows]
+    return [*groups, *_of_each_kind(features, made)]
+
+
+def _of_each_kind(features: Sequence[Feature], made: Sequence[Row]) -> Iterator[list[Row]]:
+    """Fill the columns whose type is open with truth values, whole numbers, texts and dates."""
+    opened = [column for column, feature in enumerate(features) if feature.is_open]
+    if not opened:
+        return
+    for values in _KINDS:
+        rows = [list(row) for row in made]
+        for number, row in enumerate(rows):
+            for column in opened:
+                row[column] = values[(number + column) % len(values)]
+        yield rows
+        with_nulls = [list(row) for row in rows]
+        for column in opened:
+            with_nulls[column % len(rows)][column] = None
+        if all(features[column].nullable for column in opened):
+            yield with_nulls
 
 
 def _values(features: Sequence[Feature], item: Any) -> Row | None:

@@ -64,7 +64,7 @@ def _series(feature: Feature, values: Sequence[Any], *, chosen: bool) -> Any:
         return pd.Series(given, dtype=pd.CategoricalDtype(list(feature.categories)))
     if feature.as_dates:
         return pd.to_datetime(pd.Series(given))
-    if feature.null_is_none:
+    if feature.null_is_none and (None in values or not feature.is_open):
         return pd.Series(given, dtype=object)
     series: Any = pd.Series(given)
     if not feature.is_open and feature.dtype in (DType.FLOAT64, DType.FLOAT32):

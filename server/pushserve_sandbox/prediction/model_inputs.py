@@ -111,7 +111,7 @@ def _column_functions(
         if feature.as_dates:
             return _dates
         if feature.null_is_none:
-            return _object_series
+            return partial(_none_series, text) if feature.is_open else _object_series
         return partial(_open_series if feature.is_open else _series, text)
 
     return [of(feature, chosen) for feature, chosen in zip_longest(features, categorical)]
@@ -132,6 +132,11 @@ def _open_series(text: Any, array: Array) -> Any:
     if array.dtype is DType.INT64 and array.nulls is not None:  # only pandas' Int64 is sent so
         return pd.arrays.IntegerArray(array.values.astype("<i8"), array.nulls.copy())
     return _series(text, array)
+
+
+def _none_series(text: Any, array: Array) -> Any:
+    """Give a column of open type, of objects where it holds a None."""
+    return _open_series(text, array) if array.nulls is None else _object_series(array)
 
 
 def _typed_series(kind: Any, array: Array) -> Any:
