@@ -63,7 +63,30 @@ class Strings(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X):
-        return X.astype(str).apply(lambda column: column.str.len())
+        return X.astype(str).apply(lambda column: column.str.len().fillna(0).astype(int))
+
+class Half(Step):
+    def fit(self, X, y=None):
+        self.classes_ = np.array([0, 1])
+        return super().fit(X)
+
+    def predict(self, X):
+        return (X[:, 0] > 0).astype(int)
+
+    def decision_function(self, X):
+        if (X[:, 0] < 0).any():
+            raise ValueError("negative")
+        return X[:, 0]
+
+class NoBools(Step):
+    def fit(self, X, y=None):
+        self.feature_names_in_ = np.array(X.columns, object)
+        return super().fit(X)
+
+    def transform(self, X):
+        if str(X.dtypes.iloc[0]) == "bool":
+            raise ValueError("no bool")
+        return X.fillna(0).astype(int)
 
 class Caching(Step):
     def transform(self, X):
@@ -179,7 +202,7 @@ def test_a_column_that_may_hold_none_is_of_objects_only_where_it_does(array, kin
 def test_open_columns_are_tried_with_every_kind_of_value(steps):
     """Truth values, whole numbers, texts, an empty one, dates; each with nulls too."""
     model = steps.Strings().fit(D)
-    predictor = inspecting.inspect_estimator(model, Declared(), [ROW])
+    predictor = inspecting.inspect_estimator(model, Declared(), [])
 
     groups = trial_inputs(model, predictor, [ROW])
 
@@ -190,3 +213,20 @@ def test_open_columns_are_tried_with_every_kind_of_value(steps):
     assert any("" in values for values in firsts)
     assert any(ROW["a"] in values for values in firsts)
     assert any(len(set(map(tuple, group))) < len(group) for group in groups)
+
+
+def test_an_output_that_some_rows_do_not_have_is_no_difference(folder, steps):
+    """What is not given by default is compared where it can be had."""
+    model = steps.Half().fit(X, Y)
+    folder.write("examples.json", [[0, 2, 3, 4], [0, 2, 3, 4], [0, 2, 3, 4], [5, 2, 3, 4]])
+
+    result = folder.build(model)
+    assert result["ok"], result
+
+
+def test_halves_that_have_other_types_are_no_difference(folder, steps):
+    """Truth values beside a null are objects; without it they are not."""
+    model = steps.NoBools().fit(pd.DataFrame({"x": [True, None]}))
+
+    result = folder.build(model)
+    assert result["ok"], result
