@@ -47,7 +47,8 @@ def test_what_is_not_admitted_runs_in_a_worker(yard: Yard, model, reason):
         version = live_version(yard, files(model()))
 
     assert EngineName.WORKER is version.engine
-    assert f"its graph needs {reason}" == version.report["engine_reason"]
+    first, _, _ = version.report["engine_reason"].partition(";")  # then how it is batched
+    assert f"its graph needs {reason}" == first
 
 
 @pytest.mark.parametrize(
