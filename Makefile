@@ -39,7 +39,7 @@ test: setup system-postgres ## run the tests (TESTS=tests/unit for some of them)
 	@$(BIN)/python -m compileall -q server webhook clients
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --quiet -m 'not long' $(TESTS)
 
-test-faults: setup system-postgres ## run what `make test` only has a share of: kills, hostile workers, old environments
+test-faults: setup system-postgres ## run what `make test` only has a share of: kills, hostile workers, estimators, environments
 	@$(BIN)/python -m compileall -q server webhook clients
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m long $(TESTS)
 

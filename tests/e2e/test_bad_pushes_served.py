@@ -157,20 +157,22 @@ CASES = {
 }  # fmt: skip
 
 
-ALSO_BY_A_DEPLOYER_ALONE = {
+ALSO_ELSEWHERE = {
     *("two models", "a broken pickle", "no model in it", "not fitted", "another sklearn"),
     *("examples that do not hold", "examples that are none", "requirements", "a key that is none"),
     *("another name", "a socket", "the registry", "loops for ever", "sleeps for ever"),
     *("ends its process", "over the size limit", "a symlink out of the tree", "an LFS pointer"),
-    "a predict.py without predict",
+    *("a predict.py without predict", "an empty file", "no TOML", "an artifact that is not there"),
+    *("an unknown package", "a datagram"),
 }
-"""What test_bad_pushes.py pushes as well: with a whole server, `make test-faults` does."""
+"""What test_bad_pushes.py and tests/unit try as well: with a whole server, `make test-faults` does.
+"""
 
 
 def cases() -> list[Any]:
     """Each case by its name."""
     return [
-        pytest.param(case, id=name, marks=[pytest.mark.long] * (name in ALSO_BY_A_DEPLOYER_ALONE))
+        pytest.param(case, id=name, marks=[pytest.mark.long] * (name in ALSO_ELSEWHERE))
         for name, case in CASES.items()
     ]
 

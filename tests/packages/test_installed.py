@@ -16,11 +16,19 @@ from tests.fixtures import models
 from tests.fixtures.git_server import GitHost, Repo
 from tests.fixtures.github import deliver, push_event
 from tests.fixtures.served import Served, start, stop
+from tests.fixtures.shares import share
 from tests.fixtures.wheels import ROOT, Environment, Install, lend_bytecode, python_of
 
 pytestmark = pytest.mark.slow
 
 CALLS = Path(__file__).with_name("client_calls.py")
+NOT_INSTALLED = (
+    ("serve", "pushserve"),
+    ("config", "pushserve"),
+    ("webhook", "pushserve-webhook"),
+    ("doctor", "pushserve"),
+)
+"""Commands of the client's program, and the distributions that they come with."""
 IRIS = {"model.joblib": models.dumped(models.iris_forest())}
 ROWS = models.iris_frame().iloc[[0, 60, 140]].to_numpy()
 CHANCES = models.iris_forest().predict_proba(models.iris_frame().iloc[[0, 60, 140]])
@@ -106,17 +114,10 @@ def test_the_command_alone_talks_to_a_server(alone: Environment, iris: str):
     assert np.allclose(CHANCES, outputs["probabilities"], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("command", "distribution"),
-    [
-        ("serve", "pushserve"),
-        ("config", "pushserve"),
-        ("doctor", "pushserve"),
-        ("webhook", "pushserve-webhook"),
-    ],
-)
-def test_what_is_not_installed_is_named(alone: Environment, command: str, distribution: str):
+@pytest.mark.parametrize("named", share(NOT_INSTALLED, 2))
+def test_what_is_not_installed_is_named(alone: Environment, named: tuple[str, str]):
     """With what to install."""
+    command, distribution = named
     done = alone.run(alone.program, command)
 
     assert 1 == done.returncode

@@ -234,6 +234,7 @@ class TestOpenTypes:
 
         check(folder, model, frame, signature=declared("a", "b", "c"))
 
+    @pytest.mark.long
     def test_whole_numbers_with_gaps(self, folder):
         """pandas' Int64 in a table is that; in JSON's rows it is what pandas reads of them."""
         whole = pd.DataFrame({"code": pd.array([1, 2, None] * 20, dtype="Int64")})
@@ -358,6 +359,7 @@ class TestNone:
 
         check(folder, model, frame)
 
+    @pytest.mark.long
     def test_what_fills_gaps_is_no_type(self, folder):
         """A text stands for what is missing among truth values."""
         frame = pd.DataFrame({"c": pd.Series([True, False, None, True] * 20, dtype=object)})
