@@ -3,12 +3,17 @@
 import asyncio
 
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckResponse
 
+from pushserve_server.api.health import Health
 from pushserve_server.domain.records import EngineName
 from pushserve_server.errors import ModelFailed
+from pushserve_server.serve.models import model_table as model_table_module
 from pushserve_server.serve.models import version_cache
 from tests.fixtures.many import Gated, doubled, follow
 from tests.fixtures.registry import Steps, sha, token
+
+SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 
 
 async def call(model_table, model, value=1.0):
@@ -24,6 +29,14 @@ async def settled(model_table):
         await model_table._preloading
         while tasks := {*cache._loading.values(), *cache._background}:
             await asyncio.wait(tasks)
+
+
+def as_worker(many, model):
+    """Make a model's version one of a worker; give its id."""
+    version = many.registry.find_version(model, number=1)
+    with many.registry._store.writing() as tables:
+        tables.versions.update(engine="worker").where(tables.versions.id == version.id).execute()
+    return version.id
 
 
 def loaded(model_table):
@@ -212,3 +225,69 @@ def test_a_ref_that_moves_away_from_a_loaded_version_is_swapped_when_the_new_one
             assert second == model_table.route("m0000").version.id
 
     asyncio.run(run())
+
+
+def test_a_worker_that_is_being_started_is_not_ready(many):
+    """Nor is the server, until what is loaded first is there."""
+    many.add(3)
+    worker = as_worker(many, "m0001")
+    many.registry.keep_alive([worker], by_ref=True)
+
+    async def run():
+        async with many.model_table() as model_table:
+            assert {"m0000": True, "m0001": False, "m0002": True} == model_table.readiness()
+            assert not model_table.has_begun
+            await model_table._cache.loaded(worker)
+            assert {"m0001": True} == model_table.readiness()
+            assert model_table.has_begun
+
+    asyncio.run(run())
+
+
+def test_a_worker_that_the_supervisor_has_not_asked_for_yet_is_not_ready(many):
+    """It is one of those to start with."""
+    many.add(2)
+    as_worker(many, "m0000")
+
+    async def run():
+        async with many.model_table("m0000") as model_table:
+            assert {"m0000": False, "m0001": True} == model_table.readiness()
+            assert not model_table.has_begun
+
+    asyncio.run(run())
+
+
+def test_workers_that_nobody_asks_for_are_loaded_by_their_first_call(many, monkeypatch):
+    monkeypatch.setattr(model_table_module, "_WORKERS_ASKED", 0.0)
+    many.add(1)
+    as_worker(many, "m0000")
+
+    async def run():
+        async with many.model_table("*") as model_table:
+            await model_table._preloading
+            assert {"m0000": True} == model_table.readiness()
+            assert model_table.has_begun
+
+    asyncio.run(run())
+
+
+def test_a_server_that_loads_nothing_at_its_start_is_ready(many):
+    many.add(1)
+
+    async def run():
+        async with many.model_table() as model_table:
+            assert model_table.has_begun
+
+    asyncio.run(run())
+
+
+def test_the_health_of_a_server_follows():
+    health = Health(("a.Service",))
+
+    health.show({"m": False}, has_begun=False)
+    before = dict(health._shown)
+    health.show({"m": True}, has_begun=True)
+
+    assert {NOT_SERVING} == set(before.values())
+    assert {SERVING} == set(health._shown.values())
+    assert {"", "a.Service", "m"} == set(health._shown)

@@ -29,13 +29,16 @@ class Health:
         self._changed = asyncio.Event()
         self._draining = False
 
-    def show(self, models: Mapping[str, bool | None]) -> None:
-        """Say that the server takes calls, and which of these models do; None is one gone."""
+    def show(self, models: Mapping[str, bool | None], *, has_begun: bool = True) -> None:
+        """Say whether the server takes calls, and which of these models do; None is one gone.
+
+        It does once what is loaded at its start is there.
+        """
         if self._draining:
             return
         before = dict(self._shown)
         for name in self._services:
-            self._shown[name] = _SERVING
+            self._shown[name] = _SERVING if has_begun else _NOT_SERVING
         for name, ready in models.items():
             if ready is None:
                 self._shown.pop(name, None)

@@ -93,7 +93,8 @@ class Frontend:
         if self._model_table.applied != self._said:
             await self._say_applied()
         await self._model_table.report_calls(time.monotonic())
-        self._health.show(self._model_table.readiness())
+        table = self._model_table
+        self._health.show(table.readiness(), has_begun=table.has_begun)
 
     async def _look(self) -> None:
         """Read what is to be served, where that has changed."""

@@ -33,6 +33,10 @@ LOAD_PATIENCE: Final = 20.0
 """How long a call waits for a version to load, in seconds."""
 _REPORT: Final = 5.0
 """How often the registry is told which keep-alive requests go on, in seconds."""
+_WORKERS_ASKED: Final = 5.0
+"""How long the supervisor may take to ask for the workers to start with, in seconds."""
+_FIRST_LOADS: Final = 60.0
+"""How long this server may not be ready for what is loaded first, in seconds."""
 _NAMED: Final = 8
 """How many names an error shows."""
 
@@ -65,6 +69,8 @@ class ModelTable:
         self._preload = preload
         self._preloading: asyncio.Task[None] | None = None
         self._pending: dict[int, None] = {}
+        self._first: frozenset[int] = frozenset()
+        self._began = time.monotonic()
         self._report_every = min(_REPORT, idle_unload / 4)
         self._reported_at = time.monotonic()
         self._snapshot: Snapshot | None = None
@@ -175,6 +181,7 @@ class ModelTable:
         if before is None:
             first = preloads(snapshot.models, self._preload)
             self._pending = dict.fromkeys(i for i in first if i not in self._to_load)
+            self._first = frozenset(self._pending) | (self._to_load & snapshot.referenced)
             self._preloading = asyncio.create_task(self._load_first())
 
     def _follow_routes(self, routes: dict[str, ModelRoutes]) -> None:
@@ -224,11 +231,15 @@ class ModelTable:
         Workers among them come by keep-alive requests, which the supervisor makes.
         """
         versions = await self._store.versions(self._pending)
-        for version_id in list(self._pending):
-            version = versions.get(version_id)
-            graph = version is not None and version.engine is EngineName.ONNX
-            if graph and version_id not in self._cache.live and self._cache.fits(version_id):
+        workers = [i for i, one in versions.items() if one.engine is EngineName.WORKER]
+        for version_id in [i for i in self._pending if i not in workers]:
+            graph = version_id in versions and version_id not in self._cache.live
+            if graph and self._cache.fits(version_id):
                 await asyncio.wait({self._cache.need(version_id)})
+            self._pending.pop(version_id, None)
+        if workers:  # those that are not asked for by then are loaded by their first call
+            await asyncio.sleep(_WORKERS_ASKED - (time.monotonic() - self._began))
+        for version_id in workers:
             self._pending.pop(version_id, None)
 
     def readiness(self) -> dict[str, bool | None]:
@@ -252,8 +263,24 @@ class ModelTable:
             return entry.default.engine.ready
         wanted = entry.targets.get(entry.default_ref)
         return wanted is not None and not (
-            wanted in self._pending or self._cache.failure(wanted) is not None
+            (wanted in self._first and self._is_due(wanted))
+            or self._cache.failure(wanted) is not None
         )
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether what is loaded first has been, can not be, or has taken too long."""
+        if self._snapshot is None:
+            return False
+        late = time.monotonic() - self._began > _FIRST_LOADS
+        self._first = frozenset() if late else frozenset(filter(self._is_due, self._first))
+        return not self._first
+
+    def _is_due(self, version_id: int) -> bool:
+        """Whether a version of those that are loaded first is waited for."""
+        if version_id in self._cache.live or self._cache.failure(version_id) is not None:
+            return False
+        return version_id in self._pending or version_id in self._to_load
 
     async def report_calls(self, now: float) -> None:
         """Once in a while, tell the registry what is still called. `now` is monotonic."""
