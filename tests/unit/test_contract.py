@@ -126,3 +126,20 @@ def test_what_the_manifest_says_goes_along():
     )
     assert {"inputs": [{"name": "x", "dtype": "int64"}]} == found.declared
     assert find_model_files(["model.onnx"], Manifest(), Trust.DATA, URL).declared is None
+
+
+@pytest.mark.parametrize(
+    ("files", "manifest", "beside"),
+    [
+        (["model.pkl", "scaler.pkl", "README.md"], "", ("scaler.pkl",)),
+        (["model.skops", "b.joblib", "a.onnx"], "", ("a.onnx", "b.joblib")),
+        (["model.pkl", "old/scaler.pkl"], "", ()),
+        (["model.pkl", "scaler.pkl", "predict.py"], "", ()),
+        (["model.pkl", "scaler.pkl"], 'artifact = "model.pkl"', ()),
+    ],
+)
+def test_model_files_that_nothing_uses_are_named(files, manifest, beside):
+    """A scaler that was saved by itself is missing in front of its model."""
+    found = find_model_files(files, parse_manifest(manifest.encode()), Trust.CODE, URL)
+
+    assert beside == found.beside

@@ -36,7 +36,8 @@ class ModelFiles:
     """What to build from a folder.
 
     File names are from the model's folder; `artifact` is None only for a `predict.py` that has
-    none. `declared` is the manifest's part of the signature as plain JSON.
+    none. `declared` is the manifest's part of the signature as plain JSON. `beside` are other
+    model files of the folder, which nothing uses.
     """
 
     format: Format
@@ -51,6 +52,7 @@ class ModelFiles:
     repeatable: bool
     tolerance: Tolerance
     declared: dict[str, Any] | None
+    beside: tuple[str, ...] = ()
 
 
 def find_model_files(
@@ -82,7 +84,14 @@ def find_model_files(
         repeatable=manifest.repeatable,
         tolerance=manifest.tolerance,
         declared=declared or None,
+        beside=() if predict_py or manifest.artifact else _beside(present, artifact),
     )
+
+
+def _beside(present: frozenset[str], artifact: str | None) -> tuple[str, ...]:
+    """Name the other model files at the folder's root."""
+    others = (name for name in present if "/" not in name and name != artifact)
+    return tuple(sorted(name for name in others if PurePosixPath(name).suffix in ENDINGS))
 
 
 def _find_artifact(present: frozenset[str], manifest: Manifest, predict_py: bool) -> str | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from pushserve_runtime.build_error import listed
 from pushserve_runtime.graph_bounds import GraphBounds
 from pushserve_runtime.signature import Signature
 from pushserve_server.build import manifest, requirements
@@ -217,6 +218,10 @@ class Builder:
             "store": round(time.monotonic() - finished, 4),
         }
         report = {**built.report, "timings": timings, "size_bytes": files.size}
+        if found.beside:
+            remark = f"{listed(found.beside)}: not used, as {found.artifact} is served alone"
+            progress(remark)
+            report["engine_reason"] = f"{report['engine_reason']}; {remark}"
         return StoredBundle(digest, built.engine, built.signature, report, files.build_key)
 
     def _proved(

@@ -10,6 +10,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+from pushserve.v1 import model_service_pb2 as pb
 from tests.fixtures import models
 from tests.fixtures.git_server import GitHost
 from tests.fixtures.served import Served
@@ -73,3 +74,13 @@ def test_a_model_that_answers_otherwise_in_its_worker_does_not_go_live(
 
     repo.commit({"pushserve.toml": "repeatable = false\n"})
     assert 3 == served.ready(repo.url, model="gate-lazy").version
+
+
+def test_a_scaler_beside_the_model_is_said_to_be_unused(served: Served, hub: GitHost):
+    repo = hub.create("gate-scaler")
+    repo.commit({"model.joblib": models.dumped(models.iris_forest()), "scaler.joblib": b"x"})
+    served.ready(repo.url, model="gate-scaler")
+
+    version = served.stub.Get(pb.GetRequest(model="gate-scaler"), timeout=10).version
+
+    assert "scaler.joblib: not used, as model.joblib is served alone" in version.engine_reason
