@@ -28,6 +28,7 @@ from pushserve_sandbox.build.trial_inputs import trial_inputs
 from pushserve_sandbox.fast_paths.select import with_first_equal
 from pushserve_sandbox.inspection.estimator import inspect_estimator
 from pushserve_sandbox.prediction.row_arrays import arrays_of
+from tests.fixtures import graphs
 
 X, Y = load_iris(return_X_y=True)
 D = pd.DataFrame(X, columns=list("abcd"))
@@ -360,3 +361,23 @@ def test_a_librarys_answers_by_chance_are_found():
     said = tried(model)
 
     assert "depends on the rows" in said
+
+
+@pytest.mark.parametrize(
+    ("nodes", "joins"),
+    [
+        ([graphs.node("ReduceMean", "X axes", "m"), graphs.node("Sub", "X m", "Y")], False),
+        ([graphs.node("ReduceMax", "X axes", "m"), graphs.node("Div", "X m", "Y")], False),
+        ([graphs.node("CumSum", "X axis", "Y")], False),
+        ([graphs.node("Tanh", "X", "Y")], True),
+    ],
+)
+def test_a_graph_whose_rows_depend_on_each_other_is_found(folder, nodes, joins):
+    """Somebody's own graph is their own code, too: callers of it share no run."""
+    constants = [graphs.constant("axes", [0], "i8"), graphs.constant("axis", 0, "i8")]
+    made = graphs.graph(nodes, constants)
+    folder.write("model.onnx", made.SerializeToString())
+
+    report = folder.build(format="onnx", artifact="model.onnx")["report"]
+
+    assert joins is report["joins_calls"], report

@@ -51,7 +51,7 @@ def why_dependent(model: Any, predictor: Predictor, groups: Sequence[Sequence[An
     if isinstance(predictor, RecordsPredictor) and predictor.by_row:
         return ""
     parts = list(own_parts(model)) if isinstance(predictor, EstimatorPredictor) else []
-    is_own = bool(parts) or isinstance(predictor, RecordsPredictor)
+    is_own = bool(parts) or not isinstance(predictor, EstimatorPredictor)
     if is_own and max(map(len, groups), default=0) < _LEAST:
         return _UNKNOWN + "no two rows are known that it takes"
     started = time.thread_time()
