@@ -89,6 +89,11 @@ class NoBools(Step):
             raise ValueError("no bool")
         return X.fillna(0).astype(int)
 
+class Nones(Step):
+    def transform(self, X):
+        kinds = {type(None): 1.0, bool: 2.0}
+        return np.array([[kinds.get(type(v), 0.0) for v in row] for row in X.tolist()])
+
 class Caching(Step):
     def transform(self, X):
         self.rows_.append(X.copy())
@@ -238,3 +243,15 @@ def test_an_output_of_a_librarys_that_is_by_chance_ends_no_build(folder):
     rows = (X > X.mean(axis=0)).astype(float)
 
     assert folder.build(BernoulliRBM(2, n_iter=2, random_state=0).fit(rows))["ok"]
+
+
+@pytest.mark.parametrize(
+    "rows", [[[None, False], [True, None], [1.5, True]], [[True, 1], [False, 2]]]
+)
+def test_arrays_whose_type_nobody_can_tell_are_no_difference(folder, steps, rows):
+    """Nulls and truth values make an array of objects, or of numbers."""
+    folder.write("examples.json", [{"input": row} for row in rows])
+
+    result = folder.build(steps.Nones().fit(np.zeros((2, 2))))
+
+    assert result["ok"], result

@@ -128,6 +128,8 @@ def _check_author(model: Any, served: Predictor, rows: Sequence[Any]) -> None:
     """Hold the default outputs against the estimator's own; it may refuse what is made here."""
     signature = served.signature
     named = is_fitted_on_names(model)
+    if not named and any(value is None or type(value) is bool for row in rows for value in row):
+        return  # an array of objects, or of numbers: nobody can tell which it was
     functions = output_functions(model)
     categorical = takes_categories(model)
 
