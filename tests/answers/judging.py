@@ -55,7 +55,11 @@ class Judge:
         verdict, detail = self._verdict(own, got)
         if verdict not in (WRONG, UNJUST):
             return Ask(door, verdict)
-        if isinstance(got, Refused) and got.reason == "INEXACT_NUMBER" and door == "rows":
+        if (
+            isinstance(got, Refused)
+            and got.reason == "INEXACT_NUMBER"
+            and door in ("rows", "tensor")
+        ):
             return Ask(door, DOCUMENTED)
         for told in as_documented(frame, self.case.frame, rows=door == "rows"):
             if self._verdict(self.own(told), got)[0] not in (WRONG, UNJUST):

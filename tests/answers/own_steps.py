@@ -47,7 +47,7 @@ class Clip(TransformerMixin, BaseEstimator):
             for number, name in enumerate(X.columns):
                 X[name] = X[name].clip(self.low_[number], self.high_[number])
             return X
-        X = X if X.flags.writeable else X.copy()
+        X = X if X.flags.writeable and X.dtype.kind == "f" else X.astype(float)
         return np.clip(X, self.low_, self.high_, out=X)
 
 

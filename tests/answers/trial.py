@@ -148,7 +148,7 @@ def _single_rows(rng: np.random.Generator, fresh: pd.DataFrame) -> Iterator[pd.D
         else:
             row.loc[0, name] = None
         yield row
-        if pd.api.types.is_string_dtype(fresh[name].dtype) and fresh[name].notna().any():
+        if pd.api.types.is_string_dtype(fresh[name].dropna()) and fresh[name].notna().any():
             row = fresh.iloc[[0]].reset_index(drop=True)
             row[name] = pd.Series(["never seen"], dtype=fresh[name].dtype)
             yield row

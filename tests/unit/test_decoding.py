@@ -293,6 +293,19 @@ class TestRecords:
         assert f"as text, '{int(value)}'" in violations[0][1]
         assert "table" in violations[0][1]
 
+    @pytest.mark.parametrize("value", [2.0**53, -(2.0**60), 2.0**62 + 2.0**20])
+    def test_doubles_for_ids_may_have_lost_digits_too(self, value):
+        """A tensor or a column of float64 is where a caller's own ids were rounded."""
+        ids = decoder(Layout.TABLE, (Feature("id", DType.INT64),))
+        column = [GivenColumn("id", np.array([1.0, value]))]
+        for door, given in ((ids.from_columns, column), (ids.from_tensor, None)):
+            args = (given,) if given else (np.array([1.0, value]), [2, 1])
+            reason, violations = refused(door, *args)
+            assert ("INEXACT_NUMBER", "id") == (reason, violations[0][0])
+            assert "row 1" in violations[0][1]
+        exact = [GivenColumn("id", np.array([1, int(value) + 1]))]
+        assert [1, int(value) + 1] == ids.from_columns(exact).arrays[0].values.tolist()
+
     @pytest.mark.parametrize("value", [2**53 - 1, 2**53 + 1, -(2**63), 2**63 - 1])
     def test_a_whole_number_may_be_text(self, value):
         row = {"age": str(value), "sex": "f", "smoker": True}

@@ -128,6 +128,17 @@ def people(rows=40) -> pd.DataFrame:
     )
 
 
+class Centre(Stateless):
+    """Takes the columns' means away."""
+
+    def fit(self, data, _target=None):
+        self.means_ = data.mean(axis=0)
+        return self
+
+    def transform(self, data):
+        return data - self.means_
+
+
 class TestUnusedColumns:
     """Columns that no branch uses are optional and of any type."""
 
@@ -296,6 +307,39 @@ class TestOpenTypes:
         assert model.predict(frame).tolist() == doors.rows(sent)["label"].tolist()
         assert model.predict(frame).tolist() == doors.table(sent)["label"].tolist()
 
+    @pytest.mark.parametrize("encoder", [OneHotEncoder, OrdinalEncoder])
+    @pytest.mark.parametrize("shown", [False, True])
+    def test_dates_that_encoders_behind_own_code_know(self, folder, encoder, shown):
+        """They alone are taken: none that anybody makes up."""
+        frame = pd.DataFrame({"day": pd.to_datetime(["2022-02-01", "2022-03-05"] * 20)})
+        columns = make_column_transformer((encoder(), ["day"]))
+        steps = make_pipeline(FunctionTransformer(by_name), columns, LogisticRegression())
+        model = steps.fit(frame, frame.day.dt.month == 2)
+        texts = frame.assign(day=frame.day.dt.strftime("%Y-%m-%d"))
+        if shown:
+            folder.write("examples.json", [{"input": {"day": "2022-02-01"}}])
+
+        doors = Doors(model, folder.signature(model, engine="worker"))
+
+        expected = model.predict(frame).tolist()
+        assert expected == doors.table(texts)["label"].tolist()
+        assert expected == doors.rows(texts)["label"].tolist()
+
+    def test_an_array_s_width_is_that_of_an_example(self, folder):
+        """Own code that remembers nothing, fitted on an array, whose rows are lists."""
+        data = rng.normal(size=(40, 3))
+        steps = make_pipeline(FunctionTransformer(np.asarray), Centre(), StandardScaler())
+        model = make_pipeline(Centre(), steps, LogisticRegression()).fit(data, data[:, 0] > 0)
+        refused = folder.build(model)
+        assert "SIGNATURE_UNKNOWN" == refused["reason"]
+        assert '[{"input": [value, …]}]' in refused["fix"]
+        folder.write("examples.json", [{"input": data[0].tolist()}])
+
+        doors = Doors(model, folder.signature(model))
+
+        assert ["x0", "x1", "x2"] == [feature.name for feature in doors.signature.inputs]
+        assert model.predict(data).tolist() == doors.table(data)["label"].tolist()
+
     def test_a_known_type_is_said(self, folder):
         """Its columns are numbers: a library's code makes float64 of them."""
         frame = people()[["age", "alone"]]
@@ -374,6 +418,51 @@ class TestNone:
         model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(frame, frame.c.isna())
 
         check(folder, model, frame)
+
+
+class DummiesOfAll(Stateless):
+    """Takes texts apart, and hands numbers on, by what types its columns have."""
+
+    def fit(self, data, _target=None):
+        self.columns_ = pd.get_dummies(data).columns
+        return self
+
+    def transform(self, data):
+        return pd.get_dummies(data).reindex(columns=self.columns_, fill_value=0).astype(float)
+
+
+class TestNullsOfOpenColumns:
+    """Whoever takes None where NaN is refused gets texts with None, and numbers as numbers."""
+
+    @pytest.mark.parametrize("values", [[3, 1, 2, 1], [0.5, 1.5, -1.0, 0.5]])
+    def test_numbers_keep_their_type(self, folder, values):
+        frame = pd.DataFrame({"n": values * 10})
+        columns = make_column_transformer((DummiesOfAll(), ["n"]))
+        model = make_pipeline(columns, LogisticRegression()).fit(frame, frame.n > 1)
+
+        check(folder, model, frame)
+
+    def test_a_null_among_numbers_is_refused_as_by_the_model(self, folder):
+        """scikit-learn refuses NaN in a float column, and takes an object's None for NaN."""
+        frame = pd.DataFrame({"n": [0.5, 1.5, -1.0, 2.5] * 10})
+        columns = make_column_transformer((ToObjects(), ["n"]))
+        model = make_pipeline(columns, LogisticRegression()).fit(frame, frame.n > 1)
+        doors = Doors(model, folder.signature(model, engine="worker"))
+        frame.loc[0, "n"] = np.nan
+
+        with pytest.raises(ValueError, match="NaN"):
+            model.predict(frame)
+        with pytest.raises(Exception, match=r"NaN|null"):
+            doors.table(frame)
+
+
+class ToObjects(Stateless):
+    """Refuses NaN, and takes None for the mean."""
+
+    def transform(self, data):
+        if data.n.dtype.kind == "f" and data.n.isna().any():
+            raise ValueError("NaN")
+        return data.fillna(0.0).astype(float)
 
 
 class TestFrameOrMatrix:

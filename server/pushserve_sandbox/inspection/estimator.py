@@ -39,6 +39,7 @@ from pushserve_sandbox.inspection.own_code import on_own_values
 from pushserve_sandbox.inspection.probing import (
     SINGLE_PROBES,
     Row,
+    as_datetimes,
     attempt,
     made_rows,
     open_rows,
@@ -184,11 +185,19 @@ class _Inspection:
                 continue  # the examples' own check says so
             if None not in values:
                 given.append(values)
-        if given:
-            yield features, given
-        yield features, made_rows(features, self.known)
+        for chosen in (features, self._with_dates(features)):
+            if given:
+                yield chosen, given
+            yield chosen, made_rows(chosen, self.known)
         yield features, plain_rows(features, self.known)
         yield from open_rows(features, self.known)
+
+    def _with_dates(self, features: tuple[Feature, ...]) -> tuple[Feature, ...]:
+        """Hand datetimes to what stands behind people's own code and was fitted on them."""
+        return tuple(
+            as_datetimes(feature) if known.dates else feature
+            for feature, known in zip(features, self.known, strict=True)
+        )
 
     def _try_forms(self, features: tuple[Feature, ...], rows: list[Row]) -> BaseException | None:
         """Find what to hand to the estimator, for these rows; give what the likeliest raised."""
@@ -312,11 +321,13 @@ class _Inspection:
             if nullable or feature.null_is_none or not plain:
                 continue
             features = list(self.features)
-            features[index] = replace(feature, null_is_none=True)
+            # Of an open column only texts and truth values can be None.
+            dtype = DType.STRING if feature.is_open else feature.dtype
+            features[index] = replace(feature, null_is_none=True, dtype=dtype)
             handed = replace(self.handed, features=tuple(features))
             changed = [None if i == index else value for i, value in enumerate(row)]
             if works(partial(self._call, handed, [changed], self.main)):
-                self.handed = handed
+                self._set_feature(index, null_is_none=True)
                 result[index] = True
         return result
 

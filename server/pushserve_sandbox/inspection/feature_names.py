@@ -60,6 +60,8 @@ def _shown_or_inside(estimator: Any, example_rows: Sequence[Any]) -> Names:
         return Names([])
     if example_rows and isinstance(example_rows[0], Mapping):
         return Names([str(name) for name in example_rows[0]])
+    if example_rows and isinstance(example_rows[0], list) and not fitted_on_names_inside(estimator):
+        return Names([f"x{i}" for i in range(len(example_rows[0]))], real=False)
     inner = fitted_on_names_inside(estimator)
     if inner is None:
         raise names_unknown()
@@ -74,8 +76,9 @@ def names_unknown() -> BuildFailed:
     return BuildFailed(
         "SIGNATURE_UNKNOWN",
         "the model does not say which columns it takes",
-        'commit examples.json with a row: [{"input": {"column": value, …}}], or declare the '
-        "columns in pushserve.toml: [signature] inputs = [{name = …}, …]",
+        'commit examples.json with a row: [{"input": {"column": value, …}}], or [{"input": '
+        "[value, …]}] if it was fitted on an array; or declare the columns in pushserve.toml: "
+        "[signature] inputs = [{name = …}, …]",
     )
 
 

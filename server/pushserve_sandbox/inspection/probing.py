@@ -98,9 +98,14 @@ def _of_kind(kind: str, row: int, column: int) -> Any:
 
 
 def _as_kind(feature: Feature, kind: str | None) -> Feature:
-    if kind == "datetime":  # nothing but datetimes is taken there: they are sent as texts
-        return replace(feature, dtype=DType.STRING, accepts=Accepts.DTYPE, as_dates=True)
+    if kind == "datetime":
+        return as_datetimes(feature)
     return replace(feature, dtype=DType.STRING) if kind in ("text", "date") else feature
+
+
+def as_datetimes(feature: Feature) -> Feature:
+    """Say that nothing but datetimes is taken there: they are sent as texts."""
+    return replace(feature, dtype=DType.STRING, accepts=Accepts.DTYPE, as_dates=True)
 
 
 def probe_nullable(

@@ -26,7 +26,8 @@ def author_input(
     features, form = signature.inputs, signature.form
     columns = list(zip(*rows, strict=True))
     if form is InputForm.TEXTS:
-        return [_null(features[0]) if value is None else value for value in columns[0]]
+        null = _null(features[0], columns[0])
+        return [null if value is None else value for value in columns[0]]
     if form is InputForm.DICTS:
         return [
             {f.name: v for f, v in zip(features, row, strict=True) if v is not None} for row in rows
@@ -35,9 +36,8 @@ def author_input(
         return _series(features[0], columns[0], chosen=False).rename(features[0].name)
     if named or (signature.layout is Layout.TABLE and form is InputForm.FRAME):
         return _frame(features, columns, categorical)
-    values = [
-        [_null(f) if v is None else v for f, v in zip(features, row, strict=True)] for row in rows
-    ]
+    nulls = [_null(f, column) for f, column in zip(features, columns, strict=True)]
+    values = [[n if v is None else v for n, v in zip(nulls, row, strict=True)] for row in rows]
     texts = any(isinstance(value, str) for row in values for value in row)
     return np.array(values, object) if texts else np.array(values)
 
@@ -59,12 +59,13 @@ def _frame(
 def _series(feature: Feature, values: Sequence[Any], *, chosen: bool) -> Any:
     import pandas as pd  # noqa: PLC0415
 
-    given = [_null(feature) if value is None else value for value in values]
+    null = _null(feature, values)
+    given = [null if value is None else value for value in values]
     if chosen:
         return pd.Series(given, dtype=pd.CategoricalDtype(list(feature.categories)))
     if feature.as_dates:
         return pd.to_datetime(pd.Series(given))
-    if feature.null_is_none and (None in values or not feature.is_open):
+    if feature.null_is_none and (not feature.is_open or (None in given)):
         return pd.Series(given, dtype=object)
     series: Any = pd.Series(given)
     if not feature.is_open and feature.dtype in (DType.FLOAT64, DType.FLOAT32):
@@ -72,5 +73,11 @@ def _series(feature: Feature, values: Sequence[Any], *, chosen: bool) -> Any:
     return series
 
 
-def _null(feature: Feature) -> Any:
+def _null(feature: Feature, values: Sequence[Any]) -> Any:
+    """Give what a null of these values is; numbers that keep the type they came in have NaN."""
+    present = [value for value in values if value is not None]
+    if feature.is_open and feature.null_is_none:
+        are_numbers = {type(value) for value in present} <= {int, float}
+        are_numbers = are_numbers if present else feature.dtype.is_number
+        return np.nan if are_numbers and (present or feature.dtype is not DType.BOOL) else None
     return None if feature.null_is_none or feature.dtype is DType.BOOL else np.nan

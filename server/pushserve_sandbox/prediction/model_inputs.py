@@ -38,14 +38,13 @@ def object_matrix_input(features: Sequence[Feature]) -> InputFunction:
 
     It holds objects where some are no numbers, as NumPy would have it.
     """
-    nulls = [_null(feature) for feature in features]
-    has_none = any(feature.null_is_none for feature in features)
 
     def build(arrays: Sequence[Array]) -> NDArray[Any]:
-        if not has_none and all(array.dtype.is_number for array in arrays):
+        pairs = list(zip(features, arrays, strict=True))
+        if not any(_takes_none(f, a) for f, a in pairs) and all(a.dtype.is_number for a in arrays):
             return number_matrix(arrays).values
         return np.column_stack(
-            [_objects(array, null) for array, null in zip(arrays, nulls, strict=True)]
+            [_objects(array, None if _takes_none(f, array) else np.nan) for f, array in pairs]
         )
 
     return build
@@ -110,9 +109,9 @@ def _column_functions(
             return partial(_typed_series, pd.CategoricalDtype(list(feature.categories)))
         if feature.as_dates:
             return _dates
-        if feature.null_is_none:
-            return partial(_none_series, text) if feature.is_open else _object_series
-        return partial(_open_series if feature.is_open else _series, text)
+        if feature.is_open:
+            return partial(_open_series, text, feature)
+        return _object_series if feature.null_is_none else partial(_series, text)
 
     return [of(feature, chosen) for feature, chosen in zip_longest(features, categorical)]
 
@@ -126,17 +125,14 @@ def _series(text: Any, array: Array) -> Any:
     return _numbers(array)
 
 
-def _open_series(text: Any, array: Array) -> Any:
+def _open_series(text: Any, feature: Feature, array: Array) -> Any:
     import pandas as pd  # noqa: PLC0415
 
+    if _takes_none(feature, array):
+        return _object_series(array)
     if array.dtype is DType.INT64 and array.nulls is not None:  # only pandas' Int64 is sent so
         return pd.arrays.IntegerArray(array.values.astype("<i8"), array.nulls.copy())
     return _series(text, array)
-
-
-def _none_series(text: Any, array: Array) -> Any:
-    """Give a column of open type, of objects where it holds a None."""
-    return _open_series(text, array) if array.nulls is None else _object_series(array)
 
 
 def _typed_series(kind: Any, array: Array) -> Any:
@@ -157,8 +153,11 @@ def _dates(array: Array) -> Any:
     return pd.to_datetime(_object_series(array))
 
 
-def _null(feature: Feature) -> float | None:
-    return None if feature.null_is_none else np.nan
+def _takes_none(feature: Feature, array: Array) -> bool:
+    """Whether nulls of a column are None. Numbers of open columns have NaN alone."""
+    if not feature.null_is_none or not feature.is_open:
+        return feature.null_is_none
+    return array.nulls is not None and (not array.dtype.is_number or array.dtype is DType.BOOL)
 
 
 def _objects(array: Array, null: float | None) -> NDArray[Any]:

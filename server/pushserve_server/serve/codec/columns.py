@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pushserve_runtime.frames import Array, number_array
-from pushserve_runtime.open_columns import blanks
+from pushserve_runtime.open_columns import EXACT, blanks
 from pushserve_runtime.signature import Accepts, DType, Feature
 from pushserve_server.errors import BadInput, Violation
 
@@ -161,6 +161,14 @@ def _whole_numbers(
         if len(wrong):
             value = float(values[wrong[0]])
             found.add(feature.name, f"{value} is not a whole number", "WRONG_DTYPE")
+            return None
+        lost = np.flatnonzero((np.abs(values) >= EXACT) & (np.abs(values) < 2.0**63))
+        if len(lost):
+            what = (
+                f"{values[lost[0]]:.0f} in row {lost[0]} may have lost digits: it came as a "
+                "float64, which holds whole numbers up to 2^53; send int64"
+            )
+            found.add(feature.name, what, "INEXACT_NUMBER")
             return None
     limits = np.iinfo(target)
     # float(max) rounds up to 2**63, which int64 does not hold.
