@@ -40,6 +40,24 @@ ENDINGS: Final[dict[str, Format]] = {
 }
 """By which ending a file of a format is found. It decides once; from then on the format counts."""
 
+OTHER_ENDINGS: Final[dict[str, Format]] = {
+    **{ending: Format.PICKLE for ending in (".sav", ".pck", ".pcl", ".p")},
+    **{
+        kind + packed: ENDINGS[kind]
+        for kind in (".joblib", ".pkl", ".pickle")
+        for packed in (".gz", ".z", ".bz2", ".xz", ".lzma")
+    },
+}
+"""Further endings of pickles, which joblib reads compressed too. Other files have some of them, so
+they are found where there is none of the above."""
+
+
+def format_of(name: str) -> Format | None:
+    """Give the format that a file's name tells, in small letters or capitals; None if it does not."""
+    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
+    last, both = "".join(suffixes[-1:]), "".join(suffixes[-2:])
+    return ENDINGS.get(last) or OTHER_ENDINGS.get(both) or OTHER_ENDINGS.get(last)
+
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
@@ -116,7 +134,7 @@ class JobSpec:
         """How the artifact is stored; beside a predict.py, which is code anyway, by its ending."""
         if self.format is not Format.SCRIPT or self.artifact is None:
             return self.format
-        return ENDINGS.get(Path(self.artifact).suffix, Format.PICKLE)
+        return format_of(self.artifact) or Format.PICKLE
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> JobSpec:

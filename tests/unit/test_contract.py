@@ -35,6 +35,16 @@ URL = "https://git.example/acme/iris"
         (["MLmodel", "model.pkl", "predict.py"], "", "predict.py", "model.pkl"),
         (["model.pkl", "model.skops"], 'artifact="model.skops"', "skops", "model.skops"),
         (["a/b.onnx"], 'artifact="a/b.onnx"', "onnx", "a/b.onnx"),
+        # As people name pickles, in capitals and compressed, where there is nothing else.
+        (["MODEL.PKL"], "", "pickle", "MODEL.PKL"),
+        (["iris.Skops", "README.md"], "", "skops", "iris.Skops"),
+        (["churn.sav"], "", "pickle", "churn.sav"),
+        (["model.pkl.gz"], "", "pickle", "model.pkl.gz"),
+        (["model.joblib.xz"], "", "joblib", "model.joblib.xz"),
+        (["iris.joblib", "train.pkl.gz", "survey.sav"], "", "joblib", "iris.joblib"),
+        # A script for the command line, beside the model that the manifest names.
+        (["model.pkl", "predict.py"], 'artifact="model.pkl"', "pickle", "model.pkl"),
+        (["m/a.skops", "predict.py"], 'artifact="m/a.skops"', "skops", "m/a.skops"),
     ],
 )
 def test_the_artifact_is_found(files, manifest, form, artifact):
@@ -89,8 +99,23 @@ def test_a_format_that_nobody_has_judged_needs_trust_with_code(monkeypatch):
     assert "cbor" == find_model_files(["model.cbor"], Manifest(), Trust.CODE, URL).format
 
 
+@pytest.mark.parametrize("name", ["MODEL.PKL", "model.pkl.gz", "churn.sav"])
+def test_a_pickle_by_another_name_needs_trust_with_code(name):
+    with pytest.raises(DeploymentFailed) as caught:
+        find_model_files([name], Manifest(), Trust.DATA, URL)
+    assert "FORMAT_NOT_TRUSTED" == caught.value.reason
+
+
+def test_an_mlflow_folder_says_which_file_to_name():
+    files = ["MLmodel", "requirements.txt", "python_env.yaml", "best_model.pkl"]
+    with pytest.raises(DeploymentFailed) as caught:
+        find_model_files(files, Manifest(), Trust.CODE, URL)
+    assert 'artifact = "best_model.pkl"' in caught.value.fix
+    assert "requirements.txt" in caught.value.fix
+
+
 @pytest.mark.parametrize("trust", Trust)
-@pytest.mark.parametrize("name", ["model.h5", "model", "model.skops.pkl2", "model.SKOPS", "x.PKL"])
+@pytest.mark.parametrize("name", ["model.h5", "model", "m.skops.pkl2", "m.dill", "m.skops.gz"])
 def test_an_ending_that_nobody_knows_is_refused(name, trust):
     with pytest.raises(DeploymentFailed) as caught:
         find_model_files([name], parse_manifest(f'artifact="{name}"'.encode()), trust, URL)

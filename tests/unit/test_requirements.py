@@ -45,9 +45,13 @@ def test_a_freeze_of_powershell_is_read():
     [
         ("scikit-learn==1.3.2", f"scikit-learn==1.3.2: {SKLEARN} is installed"),
         ("no-such-package>=1", "no-such-package>=1: not installed"),
-        ("-r other.txt", "-r: options are not read"),
-        ("-e .", "-e: options are not read"),
-        ("--index-url https://host/simple", "--index-url: options are not read"),
+        ("-r other.txt", "-r: other files are not read; write their lines here"),
+        ("-rother.txt", "this option is not known"),
+        ("--requirement=other.txt", "--requirement: other files are not read"),
+        ("-e .", "-e: packages are not installed from folders"),
+        ("--made-up https://host/simple", "--made-up: this option is not known"),
+        ("python>=3.99", "python>=3.99: the server runs Python 3"),
+        ("sklearn==0.1", f"sklearn==0.1: {SKLEARN} is installed"),
         ("pkg @ https://host/pkg.whl", "pkg: packages from addresses"),
         ("git+https://host/pkg", "not a requirement"),
         ("a b c", "a b c: not a requirement"),
@@ -71,7 +75,26 @@ def test_each_line_that_differs_is_named_with_one_that_would_hold():
 @pytest.mark.parametrize(
     "line",
     [
-        "--extra-index-url https://me:hunter2@host/",
+        "xgboost>=2.0",  # installed as xgboost-cpu
+        "xgboost-cpu>=2.0",
+        "sklearn",
+        f"sklearn=={SKLEARN}",
+        "python>=3.9",
+        "jupyter==1.0.0",
+        "ipykernel",
+        "--index-url https://host/simple",
+        "--extra-index-url=https://host/simple",
+        "--only-binary :all:",
+    ],
+)
+def test_lines_as_people_have_them_hold(line):
+    check_requirements(f"numpy\n{line}\n".encode())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--made-up-url https://me:hunter2@host/",
         "pkg @ https://me:hunter2@host/x.whl",
         "git+https://me:hunter2@host/x",
     ],

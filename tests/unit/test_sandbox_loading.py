@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import lzma
 import pickle
 import sys
 import types
@@ -16,6 +18,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pushserve_sandbox.loading.artifact import use_one_thread
+from pushserve_server.build.contract import find_model_files
+from pushserve_server.build.manifest import Manifest
+from pushserve_server.domain.records import Trust
 
 X, y = load_iris(return_X_y=True)
 
@@ -280,3 +285,14 @@ def test_control_characters_do_not_reach_the_message(folder):
     folder.write("model.pkl", b"cbuiltins\nint\n(V\x1b[31mred\ntR.")
 
     assert "\x1b" not in folder.build(format="pickle", artifact="model.pkl")["message"]
+
+
+@pytest.mark.parametrize("name", ["churn.sav", "MODEL.PKL", "model.pkl.gz", "model.pkl.xz"])
+def test_pickles_by_other_names_are_read(folder, name):
+    """As they are written by the tools of these names."""
+    opened = {"gz": gzip.open, "xz": lzma.open}.get(name.rpartition(".")[2], open)
+    with opened(folder.path / name, "wb") as file:
+        pickle.dump(LogisticRegression().fit([[0.0], [1.0]], [0, 1]), file)
+    found = find_model_files([name], Manifest(), Trust.CODE, "https://git.example/a/b")
+
+    assert folder.build(format=found.format, artifact=found.artifact)["ok"]

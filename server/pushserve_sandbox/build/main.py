@@ -77,7 +77,7 @@ def build(
     try:
         return _Build(JobSpec.from_json(spec), notes, progress, keep).run()
     except BuildFailed as error:
-        failure = error.to_json()
+        failure = _naming_the_file(error, str(spec.get("examples") or "")).to_json()
     except MemoryError:
         fix = "make the model smaller, or ask the server's operator for a higher limit"
         failure = BuildFailed("SANDBOX_MEMORY", "it needs too much memory", fix).to_json()
@@ -86,6 +86,17 @@ def build(
         fix = "see the server's log"
         failure = BuildFailed("BUILD_FAILED", "the build itself went wrong", fix).to_json()
     return {**failure, "log": notes.log.text}
+
+
+def _naming_the_file(failure: BuildFailed, examples: str) -> BuildFailed:
+    """Say which file is meant: people have a test_data.json of their own."""
+    if not examples or failure.reason not in ("EXAMPLES_INVALID", "EXAMPLES_FAILED"):
+        return failure
+    message = failure.message
+    if not message.startswith(f"{examples}: "):
+        message = f"{examples}: {message}"
+    fix = f"{failure.fix} If {examples} is no file of examples for pushserve, rename it."
+    return BuildFailed(failure.reason, message, fix)
 
 
 class _Build:

@@ -132,7 +132,10 @@ def _missing_package(error: BaseException, what: str) -> BuildFailed | None:
     root = printable(error.name.partition(".")[0], 80)
     if root == "sklearn":
         return _mismatch(f"the model needs {error.name}, of another scikit-learn")
-    fix = f"commit the module {root} beside the model, or use only packages that the server has"
+    fix = (
+        f"commit the module {root} beside the model, if it is your own; a package has to be "
+        "installed by the server's operator, or the model be made without it"
+    )
     if root in _BOOSTERS:
         fix = "ask the server's operator to install pushserve[boosting]"
     return BuildFailed(

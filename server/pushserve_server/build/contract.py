@@ -2,13 +2,14 @@
 
 The rules, in the order in which they decide:
 
-1. `predict.py` makes a version that runs it. An artifact beside it is what it may load
+1. The manifest's `artifact` is the artifact. `artifact = "predict.py"` says: no artifact.
+2. `predict.py` makes a version that runs it. An artifact beside it is what it may load
    (`model.pkl` and `predict.py` are the old platform's form).
-2. The manifest's `artifact` is the artifact. `artifact = "predict.py"` says: no artifact.
 3. `MLmodel` is an MLflow folder, which is refused for now.
 4. `model.skops`, `model.onnx`, `model.joblib`, `model.pkl`: exactly one of them.
 5. None of these: exactly one other file at the folder's root with one of these endings
-   (or `.pickle`), so that `iris.joblib` needs no manifest.
+   (or `.pickle`), in small letters or capitals, so that `iris.joblib` needs no manifest.
+6. None of these either: exactly one with a less usual ending of a pickle (`.sav`, `.pkl.gz`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, Final
 
 from pushserve_runtime.build_error import listed
 from pushserve_runtime.closest_name import did_you_mean
-from pushserve_runtime.job_spec import ENDINGS, SAFE_FORMATS, Format
+from pushserve_runtime.job_spec import ENDINGS, OTHER_ENDINGS, SAFE_FORMATS, Format, format_of
 from pushserve_server.build.manifest import FILE_NAME, Manifest, Tolerance
 from pushserve_server.domain.records import Trust
 from pushserve_server.errors import DeploymentFailed
@@ -65,7 +66,8 @@ def find_model_files(
             FORMAT_UNKNOWN, EXAMPLES_MISSING, ENGINE_NOT_POSSIBLE or MLFLOW_NOT_YET.
     """
     present = frozenset(files)
-    predict_py = _PREDICT in present
+    # A script beside a model that the manifest names is one for the command line, say.
+    predict_py = _PREDICT in present and manifest.artifact in (None, _PREDICT)
     artifact = _find_artifact(present, manifest, predict_py)
     kind = Format.SCRIPT if predict_py else _format_of(artifact)
     _check_trust(kind, trust, source)
@@ -101,7 +103,8 @@ def _find_artifact(present: frozenset[str], manifest: Manifest, predict_py: bool
         raise DeploymentFailed(
             "MLFLOW_NOT_YET",
             "the folder is an MLflow model (it has an MLmodel file), which is not read yet",
-            f'Name the model file in {FILE_NAME}: artifact = "model.pkl"',
+            f'Name the model file in {FILE_NAME}: artifact = "{_mlflow_artifact(present)}", and '
+            "remove from requirements.txt what the model does not import, such as mlflow.",
         )
     candidates = _candidates(present)
     if len(candidates) == 1:
@@ -111,6 +114,12 @@ def _find_artifact(present: frozenset[str], manifest: Manifest, predict_py: bool
     if candidates:
         raise _ambiguous(candidates)
     raise _missing(present)
+
+
+def _mlflow_artifact(present: frozenset[str]) -> str:
+    """Name the file that `mlflow.sklearn` saved."""
+    found = sorted(name for name in present if format_of(name) is not None)
+    return next((name for name in found if "model" in name), "model.pkl")
 
 
 def _named_artifact(present: frozenset[str], name: str) -> str | None:
@@ -130,22 +139,26 @@ def _named_artifact(present: frozenset[str], name: str) -> str | None:
 
 def _candidates(present: frozenset[str]) -> list[str]:
     standard = [name for name in _STANDARD if name in present]
-    return standard or sorted(
-        name for name in present if "/" not in name and PurePosixPath(name).suffix in ENDINGS
-    )
+    at_root = sorted(name for name in present if "/" not in name)
+    usual = [name for name in at_root if PurePosixPath(name).suffix.lower() in ENDINGS]
+    return standard or usual or [name for name in at_root if format_of(name) is not None]
 
 
 def _format_of(artifact: str | None) -> Format:
     if artifact is None:  # the manifest's artifact = "predict.py" where there is none
         raise _missing(frozenset())
-    suffix = PurePosixPath(artifact).suffix
-    if suffix not in ENDINGS:
+    found = format_of(artifact)
+    if found is None:
         raise DeploymentFailed(
             "FORMAT_UNKNOWN",
-            f"{artifact} is of no format that can be served; known endings: {', '.join(ENDINGS)}",
-            "Save the model with skops.io.dump(model, 'model.skops') or export it to ONNX.",
+            f"{artifact} is of no format that can be served; known endings: {', '.join(ENDINGS)}, "
+            f"and for pickles {', '.join(OTHER_ENDINGS)}",
+            "Where it is loaded in Python, save the fitted model with joblib.dump(model, "
+            "'model.joblib'), or as data alone with skops.io.dump(model, 'model.skops'), commit that "
+            f"file, and name it in {FILE_NAME} or remove the line artifact = …; or load {artifact} "
+            f'in a predict.py, with artifact = "predict.py".',
         )
-    return ENDINGS[suffix]
+    return found
 
 
 def _find_examples(present: frozenset[str], manifest: Manifest) -> str | None:

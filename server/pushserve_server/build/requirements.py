@@ -7,8 +7,10 @@ server has, and a line that they do not meet is refused rather than hoped for.
 from __future__ import annotations
 
 import codecs
+import platform
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from typing import Final
@@ -25,6 +27,30 @@ _MAX_LINES: Final = 2000
 _MAX_LINE: Final = 4096
 _MAX_READ: Final = 256 * 1024
 _SHOWN: Final = 30
+_ALSO: Final = {
+    "sklearn": ("scikit-learn",),
+    "xgboost": ("xgboost-cpu",),
+    "xgboost-cpu": ("xgboost",),
+    "onnxruntime-gpu": ("onnxruntime",),
+    "psycopg2": ("psycopg2-binary",),
+}
+"""Under which other names the modules of a package are installed."""
+_TOOLS: Final = frozenset(
+    {
+        *("jupyter", "jupyterlab", "notebook", "ipykernel", "ipywidgets", "jupyter-client"),
+        *("jupyter-core", "nbconvert", "nbformat", "nbclient", "jupyter-console"),
+        *("black", "ruff", "flake8", "isort", "mypy", "pre-commit", "pylint", "pytest"),
+        *("pip", "wheel", "setuptools", "uv"),
+    }
+)
+"""What people train with and no model imports. One that does is refused when it is loaded."""
+_SOURCES: Final = frozenset(
+    {
+        *("-i", "--index-url", "--extra-index-url", "-f", "--find-links", "--trusted-host"),
+        *("--no-index", "--no-binary", "--only-binary", "--prefer-binary", "--pre"),
+        *("--require-hashes", "--use-feature", "--config-settings", "--global-option"),
+    }
+)
 _HASH = re.compile(r"\s--hash=\S+")
 _COMMENT = re.compile(r"(^|\s)#.*$")
 
@@ -117,8 +143,7 @@ class _Checker:
     def check(self, line: str) -> Iterator[Mismatch]:
         """Give what does not hold of a line."""
         if line.startswith("-"):
-            option = line.split(maxsplit=1)[0].partition("=")[0]
-            yield Mismatch(option, "options are not read; only packages with versions are")
+            yield from _check_option(line)
             return
         try:
             requirement = Requirement(line)
@@ -135,13 +160,17 @@ class _Checker:
             yield from self._check_installed(line, requirement)
 
     def _check_installed(self, line: str, requirement: Requirement) -> Iterator[Mismatch]:
-        try:
-            found = distribution(requirement.name)
-        except PackageNotFoundError:
-            yield Mismatch(line, "not installed")
+        name = canonicalize_name(requirement.name)
+        if name == "python":
+            yield from _check_python(line, requirement)
+            return
+        found = _distribution(name)
+        if found is None:
+            if name not in _TOOLS:
+                yield Mismatch(line, "not installed")
             return
         if not requirement.specifier.contains(found.version, prereleases=True):
-            right = f"{requirement.name}=={found.version}"
+            right = f"{found.name}=={found.version}"
             yield Mismatch(line, f"{found.version} is installed", right)
             return
         yield from self._check_extras(line, found, requirement.extras)
@@ -157,6 +186,31 @@ class _Checker:
         for _, extra in sorted(new):
             for needed in _needed_by(extra, needs):
                 yield from self._check_installed(f"{line} (needs {needed.name})", needed)
+
+
+def _check_option(line: str) -> Iterator[Mismatch]:
+    """Leave out where packages come from and how they are built: they are installed already."""
+    option = re.split(r"[\s=]", line, maxsplit=1)[0]
+    if option in ("-r", "--requirement", "-c", "--constraint"):
+        yield Mismatch(option, "other files are not read; write their lines here instead")
+    elif option in ("-e", "--editable"):
+        yield Mismatch(option, "packages are not installed from folders; commit what is imported")
+    elif option not in _SOURCES:
+        yield Mismatch(option, "this option is not known; only packages with versions are read")
+
+
+def _check_python(line: str, requirement: Requirement) -> Iterator[Mismatch]:
+    version = platform.python_version()
+    if not requirement.specifier.contains(version, prereleases=True):
+        yield Mismatch(line, f"the server runs Python {version}")
+
+
+def _distribution(name: str) -> Distribution | None:
+    """Find what is installed by this name, or by another that the same modules come by."""
+    for known in (name, *_ALSO.get(name, ())):
+        with suppress(PackageNotFoundError):
+            return distribution(known)
+    return None
 
 
 def _needed_by(extra: str, needs: list[Requirement]) -> Iterator[Requirement]:
