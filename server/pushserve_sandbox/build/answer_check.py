@@ -7,6 +7,7 @@ estimator's own methods on the data frame or array that its author would hand to
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
@@ -50,6 +51,11 @@ _VARIES: Final = (
 )
 
 
+_SLOW: Final = "it takes too long to be asked again, so whether its answers vary is not known"
+_QUICK: Final = 0.5
+"""Seconds of processor time for the rows of a group; of a slower model, fewer are asked again."""
+
+
 def check_answers(
     model: Any, loaded: Loaded, spec: JobSpec, groups: Sequence[Sequence[Any]]
 ) -> list[str]:
@@ -65,8 +71,15 @@ def check_answers(
     default = list(served.signature.default_outputs)
     # Of a library's others, some are by chance, as an RBM's score_samples.
     every = [output.name for output in served.signature.outputs] if _is_own(model) else default
-    for rows in groups:
-        names, first = _first_answers(served, rows, [every, default])
+    for group in groups:
+        started = time.thread_time()
+        rows, (names, first) = group, _first_answers(served, group, [every, default])
+        passed = time.thread_time() - started
+        if passed > _QUICK and len(group) > 1:
+            rows = group[: max(int(len(group) * _QUICK / passed), 1)]
+            names, first = _first_answers(served, rows, [names])
+        if passed > _QUICK * len(group):  # of one row: it would be asked eight times more
+            return [*remarks, _SLOW]
         with quiet():
             if not _is_same_again(served, rows, names, first):
                 remarks = [_VARIES]

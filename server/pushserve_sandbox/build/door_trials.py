@@ -16,6 +16,8 @@ from pushserve_sandbox.prediction.predictor import Predictor
 
 _ROWS: Final = 6
 _MOST_BYTES: Final = 100_000
+_MOST_IN_ALL: Final = 200_000
+"""Less than a server takes of them."""
 _QUICK: Final = 0.25
 """Seconds of processor time for the rows of a trial; of a slower model, one row is asked."""
 
@@ -27,14 +29,16 @@ def door_trials(
 
     Those of a `predict.py` are left to its workers: it may say when its process was started.
     """
-    found = []
+    found, size = [], 0
     for group in groups:
         rows = [row for row in group if _can_be_sent(row)][:_ROWS]
         trial = _trial(served, rows, varies=varies) if rows else None
         if trial is not None and len(json.dumps(trial)) > _MOST_BYTES:
             trial = _trial(served, rows[:1], varies=varies)
-        if trial is not None and len(json.dumps(trial)) <= _MOST_BYTES:
+        length = len(json.dumps(trial))
+        if trial is not None and length <= _MOST_BYTES and size + length <= _MOST_IN_ALL:
             found.append(trial)
+            size += length
     return found
 
 

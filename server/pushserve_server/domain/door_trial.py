@@ -18,7 +18,8 @@ TRIALS_KEY: Final = "door_trials"
 """Where it is in a bundle's description."""
 _MOST_BYTES: Final = 256 * 1024
 _MOST_ROWS: Final = 32
-_MOST_TRIALS: Final = 4
+_MOST_TRIALS: Final = 16
+"""Two, and two for each kind of value that a column of open type is tried with."""
 
 Row = list[Any] | dict[str, Any]
 
