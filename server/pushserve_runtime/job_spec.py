@@ -41,7 +41,7 @@ ENDINGS: Final[dict[str, Format]] = {
 """By which ending a file of a format is found. It decides once; from then on the format counts."""
 
 OTHER_ENDINGS: Final[dict[str, Format]] = {
-    **{ending: Format.PICKLE for ending in (".sav", ".pck", ".pcl", ".p")},
+    **dict.fromkeys((".sav", ".pck", ".pcl", ".p"), Format.PICKLE),
     **{
         kind + packed: ENDINGS[kind]
         for kind in (".joblib", ".pkl", ".pickle")
@@ -53,7 +53,7 @@ they are found where there is none of the above."""
 
 
 def format_of(name: str) -> Format | None:
-    """Give the format that a file's name tells, in small letters or capitals; None if it does not."""
+    """Give the format that a file's name tells, in capitals too; None if it does not."""
     suffixes = [suffix.lower() for suffix in Path(name).suffixes]
     last, both = "".join(suffixes[-1:]), "".join(suffixes[-2:])
     return ENDINGS.get(last) or OTHER_ENDINGS.get(both) or OTHER_ENDINGS.get(last)

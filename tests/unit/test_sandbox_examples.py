@@ -184,11 +184,11 @@ def test_matching(expected, got, holds):
 
 
 @pytest.mark.parametrize("content", [{"cases": [1, 2]}, [{"input": [1.0]}], []])
-def test_a_file_of_people_s_own_is_named(folder, content):
+def test_a_file_of_people_s_own_is_named(folder, classifier, content):
     """Whoever has a test_data.json that is none of examples learns which file is meant."""
     folder.write("test_data.json", content)
 
-    refused = folder.build(LogisticRegression().fit(X, y), examples="test_data.json")
+    refused = folder.build(classifier, examples="test_data.json")
 
     assert refused["message"].startswith("test_data.json: ")
     assert "rename it" in refused["fix"]

@@ -154,9 +154,9 @@ def _format_of(artifact: str | None) -> Format:
             f"{artifact} is of no format that can be served; known endings: {', '.join(ENDINGS)}, "
             f"and for pickles {', '.join(OTHER_ENDINGS)}",
             "Where it is loaded in Python, save the fitted model with joblib.dump(model, "
-            "'model.joblib'), or as data alone with skops.io.dump(model, 'model.skops'), commit that "
-            f"file, and name it in {FILE_NAME} or remove the line artifact = …; or load {artifact} "
-            f'in a predict.py, with artifact = "predict.py".',
+            "'model.joblib'), or as data alone with skops.io.dump(model, 'model.skops'), commit "
+            f"that file, and name it in {FILE_NAME} or remove the line artifact = …; or load "
+            f'{artifact} in a predict.py, with artifact = "predict.py".',
         )
     return found
 
