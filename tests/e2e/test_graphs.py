@@ -37,7 +37,11 @@ def test_a_graph_is_proved_to_fit_a_server_process(yard: Yard):
     [
         (AT_RUN["ConstantOfShape"], "an output of ConstantOfShape whose size depends on values"),
         (BY_ROWS["outer sum"], "an output of Add that grows faster than its rows"),
-        (TOO_LARGE["a wide row"], "152.6 MiB for a row, more than 4"),
+        pytest.param(
+            TOO_LARGE["a wide row"],
+            "152.6 MiB for a row, more than 4",
+            marks=pytest.mark.long,  # its build takes seconds
+        ),
         (AT_LOAD["6,000 nodes"], "6,000 nodes, more than 5,000"),
         (AT_LOAD["functions that double, a few times"], "operators of other domains: own"),
     ],

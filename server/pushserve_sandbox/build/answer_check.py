@@ -52,8 +52,8 @@ _VARIES: Final = (
 
 
 _SLOW: Final = "it takes too long to be asked again, so whether its answers vary is not known"
-_QUICK: Final = 0.5
-"""Seconds of processor time for the rows of a group; of a slower model, fewer are asked again."""
+_LONG: Final = 1.0
+"""Seconds of processor time for the rows of a group, which are few of a slow model."""
 
 
 def check_answers(
@@ -71,14 +71,10 @@ def check_answers(
     default = list(served.signature.default_outputs)
     # Of a library's others, some are by chance, as an RBM's score_samples.
     every = [output.name for output in served.signature.outputs] if _is_own(model) else default
-    for group in groups:
+    for rows in groups:
         started = time.thread_time()
-        rows, (names, first) = group, _first_answers(served, group, [every, default])
-        passed = time.thread_time() - started
-        if passed > _QUICK and len(group) > 1:
-            rows = group[: max(int(len(group) * _QUICK / passed), 1)]
-            names, first = _first_answers(served, rows, [names])
-        if passed > _QUICK * len(group):  # of one row: it would be asked eight times more
+        names, first = _first_answers(served, rows, [every, default])
+        if time.thread_time() - started > _LONG:  # it would be asked eight times more
             return [*remarks, _SLOW]
         with quiet():
             if not _is_same_again(served, rows, names, first):
