@@ -37,7 +37,7 @@ test test-faults: export PYTHONDONTWRITEBYTECODE =
 
 test: setup system-postgres ## run the tests (TESTS=tests/unit for some of them)
 	@$(BIN)/python -m compileall -q server webhook clients
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --quiet -m 'not long' $(TESTS)
+	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder --quiet -m 'not long' $(TESTS)
 
 test-faults: setup system-postgres ## run what `make test` only has a share of: kills, hostile workers, estimators, environments
 	@$(BIN)/python -m compileall -q server webhook clients

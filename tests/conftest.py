@@ -1,6 +1,7 @@
 """Fixtures that several files share stand in tests/fixtures, one module for each topic."""
 
 import os
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -39,6 +40,40 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("dist", "no") == "no" or hasattr(config, "workerinput"):
         for name in FIXTURES:
             config.pluginmanager.import_plugin(name)
+
+
+HALVED = frozenset(
+    {
+        "test_any_depth.py",
+        "test_bad_pushes.py",
+        "test_compiler_bits.py",
+        "test_compiler_boosters.py",
+        "test_compiler_categories.py",
+        "test_compiler_models.py",
+        "test_compiler_numbers.py",
+        "test_compiler_texts.py",
+        "test_deployer.py",
+        "test_fast_paths.py",
+        "test_graph_admission.py",
+        "test_open_types.py",
+        "test_registry_leasing.py",
+        "test_registry_models.py",
+        "test_registry_serving.py",
+        "test_sandbox_signature.py",
+    }
+)
+"""Files of many tests of one kind, of which `make test` runs every second one."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the other half of those files to `make test-faults`."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        if item.path.name in HALVED and item.get_closest_marker("long") is None:
+            if seen[item.path.name] % 2:
+                item.add_marker("long")
+            seen[item.path.name] += 1
 
 
 @pytest.hookimpl(optionalhook=True)
