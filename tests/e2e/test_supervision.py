@@ -296,14 +296,14 @@ def test_a_frontend_that_gets_ready_is_started_again_at_once_however_often_it_en
 
 def test_a_hangup_ends_nothing(served: Served, repo: Repo):
     version = version_of(served, repo)
-    workers = set(served.pids("worker"))
-    pids = {served.process.pid, *served.children()}
-    for pid in pids:
+    lasting = {served.process.pid, *served.pids("fork_server"), *served.pids(ZYGOTE)}
+    assert 5 == len(lasting)
+    for pid in {*lasting, *served.pids("worker")}:
         os.kill(pid, signal.SIGHUP)
     until(lambda: count(served, "SIGHUP is ignored") == 1)
     assert version == served.predict(repo.name, ROW).version
     push_and_predict(served, repo)
-    assert pids - workers <= {served.process.pid, *served.children()}
+    assert lasting <= {served.process.pid, *served.children()}
 
 
 @pytest.fixture(scope="module")
