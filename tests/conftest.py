@@ -46,6 +46,8 @@ HALVED = frozenset(
     {
         "test_any_depth.py",
         "test_bad_pushes.py",
+        "test_bad_pushes_served.py",
+        "test_branches_and_versions.py",
         "test_cli_csv.py",
         "test_compiler_bits.py",
         "test_compiler_boosters.py",
@@ -57,6 +59,7 @@ HALVED = frozenset(
         "test_deployer.py",
         "test_fast_paths.py",
         "test_graph_admission.py",
+        "test_installed.py",
         "test_kinds_of_models.py",
         "test_limits.py",
         "test_old_environments.py",

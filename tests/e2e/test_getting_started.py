@@ -59,10 +59,15 @@ def demo(tmp_path):
         process.wait(60)
 
 
-def test_every_command_of_the_page(demo):
+@pytest.mark.parametrize(
+    ("blocks", "versions"),
+    [(8, ["1"]), pytest.param(None, ["1", "2", "1"], marks=pytest.mark.long)],
+    ids=["to the first answer", "whole"],
+)
+def test_every_command_of_the_page(demo, blocks, versions):
     checkout, environment = demo
     script = ["set -e"]
-    for kind, name, text in _BLOCK.findall(PAGE.read_text()):
+    for kind, name, text in _BLOCK.findall(PAGE.read_text())[:blocks]:
         if kind == "python":
             script.append(f"cat > {name} <<'PAGE'\n{text}PAGE")
         elif kind == "sh":
@@ -78,6 +83,6 @@ def test_every_command_of_the_page(demo):
     )  # fmt: skip
     assert 0 == done.returncode, done.stdout + done.stderr
     answers = re.findall(r"^([12]) \['(\w+)', '(\w+)'\]$", done.stdout, re.MULTILINE)
-    assert ["1", "2", "1"] == [version for version, *_ in answers]
+    assert versions == [version for version, *_ in answers]
     assert {("stays", "leaves")} == {tuple(labels) for _, *labels in answers}
-    assert 2 == done.stdout.count("live: churn version")
+    assert len(set(versions)) == done.stdout.count("live: churn version")
