@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pushserve_runtime.forking import ONE_THREAD
+
 NOBODY: Final = 65534
 NICEST: Final = 19
 
@@ -112,11 +114,7 @@ def job_environment() -> dict[str, str]:
     """Give the whole environment of the zygote and, with HOME and TMPDIR, of its jobs."""
     return {
         "LANG": "C.UTF-8",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
+        **ONE_THREAD,
         # n_jobs=-1 then is 1, and nobody runs lscpu.
         "LOKY_MAX_CPU_COUNT": "1",
-        # ONNX Runtime would start a thread that sends to its maker.
-        "ORT_DISABLE_TELEMETRY": "1",
     }

@@ -268,6 +268,7 @@ NO_REASONS = {
     "sandbox/admission/costs.py": "names of ONNX",
     "sandbox/admission/operators.py": "names of ONNX",
     "sandbox/isolation": "names of the kernel",
+    "runtime/forking.py": "environment variables",
     "runtime/job_policy.py": "environment variables",
     "server/commands": "environment variables",
     "server/config.py": "environment variables",
@@ -276,7 +277,6 @@ NO_REASONS = {
     "server/registry/migrations": "SQL",
     "server/registry/tables.py": "SQL",
     "server/source/command.py": "environment variables",
-    "server/supervision/forked_process.py": "environment variables",
     "webhook/settings.py": "environment variables",
 }
 """Where capitals between quotes are something else than reasons."""

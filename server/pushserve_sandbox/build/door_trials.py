@@ -32,11 +32,12 @@ def door_trials(
     found, size = [], 0
     for group in groups:
         rows = [row for row in group if _can_be_sent(row)][:_ROWS]
-        trial = _trial(served, rows, varies=varies) if rows else None
-        if trial is not None and len(json.dumps(trial)) > _MOST_BYTES:
-            trial = _trial(served, rows[:1], varies=varies)
-        length = len(json.dumps(trial))
-        if trial is not None and length <= _MOST_BYTES and size + length <= _MOST_IN_ALL:
+        for some in (rows, rows[:1]):
+            trial = _trial(served, some, varies=varies) if some else None
+            length = len(json.dumps(trial))
+            if trial is None or length <= _MOST_BYTES:
+                break
+        if trial is not None and length <= min(_MOST_BYTES, _MOST_IN_ALL - size):
             found.append(trial)
             size += length
     return found

@@ -9,8 +9,9 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any, Final, cast
+
+from pushserve_runtime.forking import insist_on_one_thread
 
 log = logging.getLogger(__name__)
 
@@ -93,12 +94,7 @@ def preload() -> None:
     from pushserve_sandbox import compat  # noqa: PLC0415 (it imports scikit-learn)
 
     compat.have_threadpoolctl_read_no_files()
-    threads = list(Path("/proc/self/task").iterdir())
-    if len(threads) != 1:
-        raise RuntimeError(
-            f"{len(threads)} threads run after the imports; forking needs exactly one "
-            "(are OMP_NUM_THREADS=1 and ORT_DISABLE_TELEMETRY=1 set?)"
-        )
+    insist_on_one_thread()
 
 
 @contextmanager

@@ -13,9 +13,10 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from pushserve_server.deploy.decide import registrations, steps_to
+from pushserve_server.deploy.decide import RefAt, registrations, steps_to
+from pushserve_server.deploy.register import register_in_turn
 from pushserve_server.domain.pauses import LONGEST_RETRY, growing_pause
-from pushserve_server.domain.records import Tracked
+from pushserve_server.domain.records import Deployment, Tracked
 from pushserve_server.errors import DeploymentFailed, PushserveError
 from pushserve_server.registry import Registry
 from pushserve_server.settings import Settings
@@ -118,20 +119,22 @@ class Reconciler:
             return 0
 
     def _register(self, folder: Tracked, remote: RemoteRefs) -> int:
-        made = 0
-        for action in registrations(folder.refs, remote.refs):
-            for step in steps_to(action, folder.default_ref, remote.head, remote.refs):
-                deployment, created = self._registry.register(
-                    source=folder.source,
-                    path=folder.path,
-                    ref=step.ref,
-                    commit=step.commit,
-                    model="",
-                    retry=False,
-                    default_branch=remote.head or "",
-                    automatic=True,
-                )
-                made += created
-                if not deployment.state.is_final:
-                    break
-        return made
+        def make(step: RefAt) -> tuple[Deployment, bool]:
+            return self._registry.register(
+                source=folder.source,
+                path=folder.path,
+                ref=step.ref,
+                commit=step.commit,
+                model="",
+                retry=False,
+                default_branch=remote.head or "",
+                automatic=True,
+            )
+
+        return sum(
+            created
+            for action in registrations(folder.refs, remote.refs)
+            for _, created in register_in_turn(
+                steps_to(action, folder.default_ref, remote.head, remote.refs), make
+            )
+        )

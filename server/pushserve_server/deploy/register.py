@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -81,18 +81,31 @@ def _register(
     if remote is not None and found.ref and not found.commit:
         default = _default_ref(registry, found.target)
         steps = steps_to(steps[0], default, remote.head, remote.refs)
-    for step in steps:
-        made = registry.register(
-            source=found.target.source,
-            path=found.target.path,
+    branch = (remote.head or "") if remote is not None else ""
+    target = found.target
+    return register_in_turn(
+        steps,
+        lambda step: registry.register(
+            source=target.source,
+            path=target.path,
             ref=step.ref,
             commit=step.commit,
-            model=found.target.model,
+            model=target.model,
             retry=retry,
-            default_branch=(remote.head or "") if remote is not None else "",
-        )
-        if not made[0].state.is_final:
-            break  # what comes after it, the reconciler makes
+            default_branch=branch,
+        ),
+    )[-1]
+
+
+def register_in_turn(
+    steps: Sequence[RefAt], make: Callable[[RefAt], tuple[Deployment, bool]]
+) -> list[tuple[Deployment, bool]]:
+    """Make deployments, each where the one before has ended: the reconciler makes the others."""
+    made: list[tuple[Deployment, bool]] = []
+    for step in steps:
+        made.append(make(step))
+        if not made[-1][0].state.is_final:
+            break
     return made
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from pushserve_server.deploy.decide import FRONTEND_TTL, Loaded, LoadFailed, after_loads, behind
 from pushserve_server.deploy.lease import Lease
+from pushserve_server.domain.door_trial import ANSWERS_DIFFER
 from pushserve_server.domain.records import Version
 from pushserve_server.errors import DeploymentFailed, Unavailable
 
@@ -72,7 +73,7 @@ def _not_loaded(lease: Lease, version: Version) -> str:
     outcome = after_loads(live, registry.loads(version.id, FRONTEND_TTL))
     if isinstance(outcome, LoadFailed):
         reason, _, text = outcome.error.partition(": ")
-        if reason == "ANSWERS_DIFFER":
+        if reason == ANSWERS_DIFFER:
             raise DeploymentFailed(reason, text, _DIFFERS)
         raise DeploymentFailed(
             "LOAD_FAILED",

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from pushserve_runtime.signature import Layout, Signature
 
+ANSWERS_DIFFER: Final = "ANSWERS_DIFFER"
+"""The reason of a version that answers a trial otherwise; its text in the registry begins so."""
 TRIALS_KEY: Final = "door_trials"
 """Where it is in a bundle's description."""
 _MOST_BYTES: Final = 256 * 1024

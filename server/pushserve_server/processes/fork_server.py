@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pushserve_runtime import messages
+from pushserve_runtime.forking import insist_on_one_thread
 from pushserve_runtime.messages import SMALL, Inbox
 from pushserve_server.errors import Unavailable
 from pushserve_server.processes.boot import Boot, begin
@@ -174,9 +175,7 @@ def _import_all() -> None:
     gc.collect()
     gc.freeze()  # else each process would write to all objects' headers, and so copy them
     gc.enable()
-    threads = len(list(Path("/proc/self/task").iterdir()))
-    if threads != 1:
-        raise RuntimeError(f"{threads} threads run after the imports; forking needs exactly one")
+    insist_on_one_thread()
 
 
 def _run(forked: _Forked) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from peewee import fn
@@ -33,20 +33,21 @@ def tracked_folders(tables: Tables) -> list[Tracked]:
     """
     folders: dict[tuple[str, str], Tracked] = {}
     # Served refs first, whose folders know their model; deployments are newer.
-    for seen in (*_served(tables), *_registered(tables)):
+    served = _served(tables)
+    for seen in (*served, *_registered(tables)):
         folder = folders.setdefault(
             (seen.source, seen.path), Tracked(seen.source, seen.path, seen.model, {})
         )
         folder.refs[seen.ref] = seen.commit
-    defaults = _defaults(tables)
+    defaults = _defaults(tables, served)
     return [replace(folders[key], default_ref=defaults.get(key, "")) for key in sorted(folders)]
 
 
-def _defaults(tables: Tables) -> dict[tuple[str, str], str]:
+def _defaults(tables: Tables, served: Sequence[_Seen]) -> dict[tuple[str, str], str]:
     """Give, by source and path, the ref that answers calls that name none."""
     models, sources = tables.models, tables.sources
     names: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for seen in _served(tables):
+    for seen in served:
         names[seen.source, seen.path].add(seen.ref)
     query = models.select(
         sources.url, models.path, sources.default_branch, models.default_ref

@@ -21,6 +21,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from pushserve_runtime import messages
+from pushserve_runtime.forking import ONE_THREAD
 from pushserve_runtime.messages import SMALL, ChannelError, Inbox
 from pushserve_server.supervision.child_process import ChildProcess
 from pushserve_server.supervision.heartbeat import Heartbeats
@@ -56,7 +57,7 @@ class ForkServer(ChildProcess):
                     stdin=theirs.fileno(),
                     start_new_session=True,
                     pass_fds=[heartbeats.fd],
-                    env={**os.environ, **_ENVIRONMENT},
+                    env={**os.environ, **ONE_THREAD},
                 )
             except BaseException:
                 ours.close()
@@ -88,15 +89,6 @@ class ForkServer(ChildProcess):
         if self._line is not None:
             self._line.close()
         super().stop(deadline)
-
-
-_ENVIRONMENT: Final[Mapping[str, str]] = {
-    # ONNX Runtime from 1.29 on reports to its makers unless told not to, before its import.
-    "ORT_DISABLE_TELEMETRY": "1",
-    # No forked process would have the threads that NumPy's import starts; a graph has its own.
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-}
 
 
 def _write_at_once(pipe: int, data: bytes) -> None:

@@ -15,15 +15,13 @@ from google.protobuf import json_format, struct_pb2
 
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve_runtime.build_error import printable
+from pushserve_runtime.open_columns import EXACT
 from pushserve_runtime.signature import DType, Layout, Signature
 from pushserve_server.api.doors.model_service import ModelServiceTask
-from pushserve_server.domain.door_trial import DoorTrial, Row
+from pushserve_server.domain.door_trial import ANSWERS_DIFFER, DoorTrial, Row
 from pushserve_server.errors import ModelFailed, PushserveError, Unavailable
 from pushserve_server.serve.models.loaded_version import LoadedVersion
 
-REASON: Final = "ANSWERS_DIFFER"
-_EXACT: Final = 2**53
-"""From here on, JSON's numbers do not hold every whole number."""
 _TOLERANCE: Final = 1e-6
 _TRIES: Final = 2
 
@@ -101,7 +99,7 @@ def _structs(
 
 
 def _is_large(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) >= _EXACT
+    return type(value) in (int, float) and abs(value) >= EXACT
 
 
 def _column(name: str, values: Sequence[Any]) -> pb.Column | None:
@@ -182,4 +180,4 @@ def _shown(value: Any) -> str:
 
 
 def _failed(text: str) -> ModelFailed:
-    return ModelFailed(f"{REASON}: {text}", reason=REASON)
+    return ModelFailed(f"{ANSWERS_DIFFER}: {text}", reason=ANSWERS_DIFFER)
