@@ -101,6 +101,7 @@ def kill(*pids: int) -> None:
 
 def test_a_killed_worker(served: Served, hub: GitHost):
     """Its call in flight may be repeated, which the answer says; later ones wait and succeed."""
+    until(served.is_settled)
     others = set(served.pids("worker"))
     repo = hub.create("killed-worker")
     held(served, repo)

@@ -308,11 +308,9 @@ def predict(input):
     repo = hub.create("three")
     files = models.script_files(code, {"hold": False})
     repo.commit({**files, "pushserve.toml": "workers = 3\n"})
-    others = set(served.pids("worker"))
     served.ready(repo.url)
-    until(lambda: len(set(served.pids("worker")) - others) == 3)
-    mine = set(served.pids("worker")) - others
-    until(lambda: mine == {_pid(served) for _ in range(30)})
+    mine: set[int] = set()
+    until(lambda: mine.add(_pid(served)) or len(mine) >= 3)
     digest = served.stub.Get(pb.GetRequest(model="three"), timeout=10).version.digest
     calls = [served.stub.Predict.future(request("three", hold=True), timeout=60) for _ in range(3)]
     models.release(served.data_dir, digest)
