@@ -14,10 +14,12 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from pushserve.v1 import model_service_pb2 as pb
+from pushserve.v1 import model_service_pb2_grpc as pb_grpc
 from pushserve_server.api import health as health_service
 from pushserve_server.api import reflection
 from pushserve_server.api.servicer_methods import methods_of
 from pushserve_server.api.transport.call import Call
+from pushserve_server.settings import Settings
 from tests.fixtures.http2 import HEADERS, Peer, grpc_frame
 from tests.fixtures.served import BIN, until
 from tests.fixtures.transports import (
@@ -168,6 +170,38 @@ def test_a_drain_under_64_callers_loses_no_call(transport):
     server.channel.close()
     assert [] == lost
     assert begun == set(answered)
+
+
+@transports
+def test_large_requests_beside_others_are_all_answered(transport):
+    """Of calls and of streams, on two connections, and what waits when the server stops."""
+    server = Running(transport, echo, Settings(max_request=8 * 2**20))
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    stop = threading.Event()
+    small: list[str] = []
+
+    def call_on() -> None:
+        while not stop.is_set():
+            small.append(server.stub.Predict(named("small"), timeout=20).model)
+
+    with ThreadPoolExecutor(1) as pool, grpc.insecure_channel(server.address, options) as channel:
+        others = pool.submit(call_on)
+        until(lambda: small)
+        stub = pb_grpc.ModelServiceStub(channel)
+        names = [f"{i}" for i in range(24)]
+        calls = [stub.Predict.future(named(name, 2**21), timeout=30) for name in names]
+        requests = (pb.PredictStreamRequest(request=named(name, 2**21)) for name in names)
+        stream = stub.PredictStream(requests, timeout=30)
+        assert names == [reply.response.model for reply in stream]
+        assert names == [call.result().model for call in calls]
+        late = [stub.Predict.future(named(name, 2**21), timeout=30) for name in names]
+        assert "0" == late[0].result().model
+        stop.set()
+        others.result(20)
+        server.stop(10)
+        codes = {call.code() for call in late}
+        assert codes <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+    server.channel.close()
 
 
 def resident() -> int:

@@ -34,7 +34,7 @@ from pushserve_server.serve.async_registry import AsyncRegistry
 from pushserve_server.serve.engines.engine import Engine
 from pushserve_server.serve.engines.onnx_engine import OnnxEngine
 from pushserve_server.serve.engines.worker_engine import WorkerEngine, WorkerLimits
-from pushserve_server.serve.malloc import share_arenas
+from pushserve_server.serve.malloc import keep_what_is_freed
 from pushserve_server.serve.models.loaded_version import LoadedVersion
 from pushserve_server.serve.models.model_table import ModelTable
 from pushserve_server.settings import split_address
@@ -241,7 +241,7 @@ async def _stop_asked() -> None:
 
 def main(boot: Boot) -> None:
     """Run one frontend."""
-    share_arenas()
+    keep_what_is_freed()
     bound_run_memory(boot.settings.run_memory)
     sys.setswitchinterval(_SWITCH)
     uvloop.run(run(boot))

@@ -6,16 +6,14 @@ Their events come on the transport's thread; answers may come from any.
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Protocol
 
 from pushserve_server.api.status import DETAILS_KEY, Failure, failure
 from pushserve_server.api.transport.call import (
     REQUEST_ID,
-    WINDOW,
     Call,
     CallerGone,
     Listener,
@@ -33,10 +31,10 @@ from pushserve_server.api.transport.core_binding import (
     SendMessage,
     SendStatus,
 )
-from pushserve_server.api.transport.item_call import ItemCall
+from pushserve_server.api.transport.receiving_turns import ReceivingTurns
 from pushserve_server.errors import BadInput
 
-_SMALL: Final = 1024
+SMALL: Final = 1024
 """Messages of fewer bytes are not worth compressing."""
 
 
@@ -44,6 +42,7 @@ class Owner(Protocol):
     """What calls need of the transport that carries them."""
 
     listener: Listener
+    turns: ReceivingTurns
     accepted: list[Call]
     receiving: dict[Any, float]
     """Calls whose request is not there yet, and since when (monotonic), the oldest first."""
@@ -72,6 +71,9 @@ class CoreCall:
 
     def start(self) -> None:
         """Ask for the request; the call is accepted when it is there."""
+        self._owner.turns.take(self, self._ask)
+
+    def _ask(self) -> None:
         self._owner.receiving[self] = time.monotonic()
         self._call.start_server_batch((ReceiveMessage(NO_FLAGS),), self._received)
 
@@ -81,6 +83,7 @@ class CoreCall:
         if data is None:
             self.fail(BadInput("the call brought no request", reason="WRONG_FORM"))
             return
+        self._owner.turns.received(self, len(data))
         self.body = data
         self._owner.accepted.append(self)
 
@@ -97,7 +100,7 @@ class CoreCall:
             self._call.start_server_batch(
                 (
                     SendHead(None, NO_FLAGS),
-                    SendMessage(data, NO_FLAGS if len(data) > _SMALL else NO_COMPRESS),
+                    SendMessage(data, NO_FLAGS if len(data) > SMALL else NO_COMPRESS),
                     SendStatus(self._trailing(), OK, b"", NO_FLAGS),
                 ),
                 self._sent,
@@ -186,8 +189,15 @@ class CoreStreamCall(CoreCall):
 
     async def receive(self) -> bytes | None:
         """Wait for the next request; None when there are no more."""
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[Any] = loop.create_future()
+        asked = partial(loop.call_soon_threadsafe, _resolve, turn, None)
+        self._owner.turns.take(self, asked)
+        await turn
         event = await self._batch(ReceiveMessage(NO_FLAGS))
         data: bytes | None = event.batch_operations[0].message()
+        if data is not None:
+            self._owner.turns.received(self, len(data))
         return data
 
     async def send(self, data: bytes) -> None:
@@ -196,7 +206,7 @@ class CoreStreamCall(CoreCall):
         Raises:
             CallerGone: nobody is there to take it.
         """
-        operation = SendMessage(data, NO_FLAGS if len(data) > _SMALL else NO_COMPRESS)
+        operation = SendMessage(data, NO_FLAGS if len(data) > SMALL else NO_COMPRESS)
         self._owner.unsent[self] = (time.monotonic(), len(data))
         try:
             event = await self._batch(*self._head(), operation)
@@ -233,124 +243,3 @@ class CoreStreamCall(CoreCall):
 def _resolve(done: asyncio.Future[Any], event: Any) -> None:
     if not done.done():
         done.set_result(event)
-
-
-class CoreItemStream(CoreCall):
-    """A stream whose requests are calls of their own.
-
-    Reads on while few of them wait for their answers; sends these in order, one at a time.
-    """
-
-    __slots__ = ("_all_read", "_lock", "_reading", "_sending", "_waiting", "gone", "items")
-
-    def __init__(self, owner: Owner, event: Any, method: Method, items: Method) -> None:
-        super().__init__(owner, event, method)
-        self.items = items
-        self._lock = threading.Lock()
-        self._waiting: deque[_CoreItem] = deque()
-        self._reading = True
-        self._all_read = False
-        self._sending = False
-        self.gone = False
-
-    def start(self) -> None:
-        """Have the stream admitted, then read."""
-        try:
-            self._owner.listener.admit(self)
-        except Exception as error:  # noqa: BLE001 (it goes to whose call it was)
-            self.fail(error)
-            return
-        for operation, tag in (
-            (ReceiveClose(NO_FLAGS), self._closed),
-            (SendHead(None, NO_FLAGS), nothing),
-            (ReceiveMessage(NO_FLAGS), self._received),
-        ):
-            self._call.start_server_batch((operation,), tag)
-
-    def _received(self, event: Any) -> None:
-        data = event.batch_operations[0].message()
-        if data is None:
-            with self._lock:
-                self._all_read = True
-                self._send_on()
-            return
-        item = _CoreItem(self, data)
-        with self._lock:
-            self._waiting.append(item)
-            self._reading = False
-            self._read_on()
-        self._owner.accepted.append(item)
-
-    def _read_on(self) -> None:
-        if not self._reading and not self._all_read and len(self._waiting) < WINDOW:
-            self._reading = True
-            self._call.start_server_batch((ReceiveMessage(NO_FLAGS),), self._received)
-
-    @property
-    def listener(self) -> Listener:
-        """Who is told of the requests."""
-        return self._owner.listener
-
-    def answered(self) -> None:
-        """Send what can be sent now."""
-        with self._lock:
-            self._send_on()
-
-    def _send_on(self) -> None:
-        if self._sending or self.gone:
-            return
-        if not self._waiting:
-            if self._all_read:
-                self.gone = True
-                if self._end(OK, 0):
-                    status = SendStatus(self._trailing(), OK, b"", NO_FLAGS)
-                    self._call.start_server_batch((status,), self._all_sent)
-            return
-        answer = self._waiting[0].answer
-        if answer is not None:
-            self._waiting.popleft()
-            self._sending = True
-            self._owner.unsent[self] = (time.monotonic(), len(answer))
-            flags = NO_FLAGS if len(answer) > _SMALL else NO_COMPRESS
-            self._call.start_server_batch((SendMessage(answer, flags),), self._sent)
-            self._read_on()
-
-    def _sent(self, event: Any) -> None:
-        with self._lock:
-            self._sending = False
-            self._owner.unsent.pop(self, None)
-            if event.success:
-                self._send_on()
-
-    def _all_sent(self, event: Any) -> None:
-        super()._sent(event)
-
-    def _closed(self, event: Any) -> None:
-        if event.batch_operations[0].cancelled():
-            with self._lock:
-                self.gone = True
-                left = list(self._waiting)
-            self._end(CANCELLED, 0)
-            for item in left:
-                item.give_up()
-
-
-class _CoreItem(ItemCall):
-    """One request of an item stream."""
-
-    __slots__ = ("_stream",)
-
-    def __init__(self, stream: CoreItemStream, body: bytes) -> None:
-        super().__init__(stream, stream.items, body, stream.listener)
-        self._stream = stream
-
-    def answered(self) -> None:
-        self._stream.answered()
-
-    @property
-    def gone(self) -> bool:
-        return self._stream.gone
-
-
-def nothing(event: Any) -> None:
-    """Do nothing about an event."""

@@ -24,7 +24,9 @@ from pushserve_server.api.transport.core_binding import (
     CompletionQueue,
     Server,
 )
-from pushserve_server.api.transport.core_calls import CoreCall, CoreItemStream, CoreStreamCall
+from pushserve_server.api.transport.core_calls import CoreCall, CoreStreamCall
+from pushserve_server.api.transport.core_item_stream import CoreItemStream
+from pushserve_server.api.transport.receiving_turns import ReceivingTurns
 from pushserve_server.errors import DeadlineExceeded, Overloaded
 
 logger = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ class CoreServer:
         beat: Callable[[], object] = lambda: None,
     ) -> None:
         self.listener = listener
+        self.turns = ReceivingTurns()
         self.accepted: list[Call] = []
         self.receiving: dict[CoreCall, float] = {}
         self.unsent: dict[CoreCall, tuple[float, int]] = {}
@@ -100,6 +103,7 @@ class CoreServer:
         What was handed on may still be answered, until `close`.
         """
         end = time.monotonic() + grace
+        self.turns.open()
         await self.listener.drain(grace)
         while self.unsent and time.monotonic() < end:  # noqa: ASYNC110 (another thread's)
             await asyncio.sleep(_SENT_LOOK)
@@ -161,13 +165,14 @@ class CoreServer:
             now = time.monotonic()
             if now - self._looked_at >= _LOOK:
                 self._looked_at = now
+                self.turns.forget()
                 self._beat()
                 self._bound(now)
 
     def _take_what_has_come(self) -> None:
         """Wait a little for an event; do what it and all others that are there ask for."""
         poll = self._queue.poll
-        event, taken = poll(time.time() + _LOOK), 0
+        event, taken = poll(time.time() + min(_LOOK, self.turns.go_on())), 0
         while event.completion_type == OPERATION_COMPLETE:
             try:
                 event.tag(event)
