@@ -97,9 +97,20 @@ def test_verify_reads_every_byte(bundles, folder):
     digest = bundles.add(folder, SPEC)
     assert digest == bundles.verify(digest).digest
     (bundles.open(digest).folder / "model.skops").write_bytes(b"WEIGHTS")
-    assert bundles.has(digest)
     with pytest.raises(BundleBroken, match=r"model\.skops .* was changed"):
         bundles.verify(digest)
+
+
+def test_a_changed_bundle_is_gone_for_all_until_it_is_made_again(bundles, folder):
+    digest = bundles.add(folder, SPEC)
+    weights = bundles.open(digest).folder / "model.skops"
+    weights.write_bytes(b"WEIGHTS")
+    assert bundles.exists(digest)
+    assert not bundles.has(digest)
+    assert not bundles.exists(digest)
+    assert b"WEIGHTS" == weights.read_bytes(), "who loaded it before goes on"
+    assert digest == bundles.add(folder, SPEC)
+    assert b"weights" == (bundles.verify(digest).folder / "model.skops").read_bytes()
 
 
 def test_a_broken_bundle_is_replaced(bundles, folder, tmp_path):
@@ -140,6 +151,7 @@ def test_a_graph_lies_beside_the_files(tmp_path):
     assert b"graph" == graph.read_bytes()
     graph.write_bytes(b"grapf")
     with pytest.raises(BundleBroken, match=r"compiled\.onnx"):
-        bundles.verify(compiled)
+        bundles.verify(compiled, graph_only=True)
+    assert compiled == bundles.add(folder, {}, tmp_path / "graph")
     graph.unlink()
     assert not bundles.has(compiled)

@@ -113,19 +113,25 @@ class Bundles:
             graph=None if head.graph is None else path / _GRAPH,
         )
 
-    def verify(self, digest: str) -> Bundle:
-        """Like `open`, and read every byte.
+    def verify(self, digest: str, *, graph_only: bool = False) -> Bundle:
+        """Like `open`, and read every byte, of the graph alone where that is all that is loaded.
+
+        A bundle that was changed is withdrawn: it is not there any more for anybody, and so is
+        built again. What has its files open already keeps them.
 
         Raises:
-            BundleBroken: it is not there, not whole, or changed.
+            BundleBroken: it is not there, not whole, or was changed.
         """
         bundle = self.open(digest)
         head = _read_head(bundle.path, digest)
         stored = [(bundle.folder / file.name, file) for file in head.files]
         if head.graph is not None:
-            stored.append((bundle.path / _GRAPH, head.graph))
+            kept = [] if graph_only else stored
+            stored = [*kept, (bundle.path / _GRAPH, head.graph)]
         for path, file in stored:
             if _hash(path) != file.sha256:
+                (bundle.path / _NAME).unlink(missing_ok=True)
+                os.utime(self._root)
                 raise BundleBroken(f"{file.name} of bundle {digest[:12]} was changed")
         return bundle
 
@@ -134,12 +140,19 @@ class Bundles:
         return (self._path(digest) / _NAME).is_file()
 
     def has(self, digest: str) -> bool:
-        """Whether `open` would give it."""
+        """Whether `verify` would give it."""
         try:
-            self.open(digest)
+            self.verify(digest)
         except BundleBroken:
             return False
         return True
+
+    def changed_at(self) -> int:
+        """Give when a bundle was last added or withdrawn, in ns; 0 before the first one."""
+        try:
+            return self._root.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
     def _path(self, digest: str) -> Path:
         if len(digest) != _DIGEST_LENGTH or not set(digest) <= set("0123456789abcdef"):
@@ -226,8 +239,11 @@ def _canonical(value: dict[str, Any]) -> bytes:
 
 
 def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:  # another process has just withdrawn or replaced the bundle
+        raise BundleBroken(f"{path.name} cannot be read: {error.strerror}") from None
 
 
 def _write(path: Path, content: bytes) -> None:

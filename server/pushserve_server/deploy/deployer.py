@@ -68,7 +68,7 @@ class Deployer:
         self._thread = threading.Thread(target=self._loop, name="deployer", daemon=True)
         self._restorer = Restorer(self._context)
         self._restoring: threading.Thread | None = None
-        self._restored = (-1, 0.0)
+        self._restored: tuple[tuple[int, int], float] = ((-1, 0), 0.0)
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -162,10 +162,11 @@ class Deployer:
         """At start, when what is in use has changed, and once in a while."""
         if self._restoring is not None and self._restoring.is_alive():
             return
-        generation, at = self._context.registry.generation(), time.monotonic()
-        if generation == self._restored[0] and at - self._restored[1] < _LOOK_FOR_LOST_BUNDLES:
+        context, at = self._context, time.monotonic()
+        seen = context.registry.generation(), context.builder.bundles.changed_at()
+        if seen == self._restored[0] and at - self._restored[1] < _LOOK_FOR_LOST_BUNDLES:
             return
-        self._restored = (generation, at)
+        self._restored = (seen, at)
         self._restoring = threading.Thread(target=self._restore, name="restorer", daemon=True)
         self._restoring.start()
 

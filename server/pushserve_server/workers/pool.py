@@ -197,7 +197,7 @@ class Workers:
             say_unloadable(folder, why)
 
     def _start_job(self, slot: _Slot, listener: int) -> JobReports:
-        bundle = self._bundles.open(slot.version.digest)
+        bundle = self._bundles.verify(slot.version.digest)
         slot.lacks_bundle = False
         version = slot.version
         spec = {

@@ -73,7 +73,7 @@ class OnnxEngine:
     def _load(self) -> None:
         signature = self._version.signature
         try:
-            bundle = self._bundles.open(self._version.digest)
+            bundle = self._bundles.verify(self._version.digest, graph_only=True)
             graph = bundle.graph or bundle.folder / str(bundle.spec["artifact"])
             before = allocated()
             predictor = OnnxPredictor.open(
