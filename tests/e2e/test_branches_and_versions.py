@@ -85,6 +85,19 @@ def test_a_tag(served: Served, hub: GitHost, annotated: bool):
     assert "v1" == answer(served, repo, ref="stable")[1]
     assert "v1" == answer(served, repo, ref="refs/tags/stable")[1]
     assert "v2" == answer(served, repo)[1]
+    # As `list` and `get` show it, so every method takes it.
+    name, ref = name_of(repo), "tags/stable"
+    assert "v1" == answer(served, repo, ref=ref)[1]
+    got = served.stub.Get(pb.GetRequest(model=name, ref=ref), timeout=10)
+    assert commit == got.version.commit
+    pinned = served.stub.Pin(pb.PinRequest(model=name, ref=ref, commit=commit[:7]), timeout=20)
+    assert "refs/tags/stable" == pinned.ref.name
+    served.stub.Unpin(pb.UnpinRequest(model=name, ref=ref), timeout=20)
+    assert commit == served.ready(repo.url, ref=ref).commit
+    # The tag's own id is that of its commit: no third version.
+    assert commit == served.ready(repo.url, commit=repo.git("rev-parse", ref)).commit
+    served.stub.Delete(pb.DeleteRequest(model=name, ref=ref), timeout=20)
+    assert ["refs/heads/main"] == list(refs(served, repo))
 
 
 def test_old_versions_by_number_and_commit(served: Served, repo: Repo):

@@ -145,6 +145,18 @@ def test_an_object_that_is_no_commit(git_host: GitHost, fetch: Fetch) -> None:
         fetch(repo.url, repo.git("rev-parse", "main:a"))
 
 
+def test_an_annotated_tags_own_id(git_host: GitHost, fetch: Fetch) -> None:
+    """No version is of it; the cure names the commit, also the second time, from the mirror."""
+    repo = git_host.create("iris")
+    commit = repo.commit({"a": "a"})
+    repo.tag("v1", annotated=True)
+    for _ in range(2):
+        with pytest.raises(DeploymentFailed, match=f"but a tag of {commit}") as caught:
+            fetch(repo.url, repo.git("rev-parse", "refs/tags/v1"))
+        assert "COMMIT_NOT_FOUND" == caught.value.reason
+        assert commit in caught.value.fix
+
+
 @pytest.mark.parametrize("commit", ["main", "-x", "--upload-pack=x", "1" * 39, "A" * 40, ""])
 def test_a_commit_is_a_full_id(fetch: Fetch, cache: Path, commit: str) -> None:
     with pytest.raises(BadInput, match="40 hexadecimal digits"):

@@ -62,6 +62,7 @@ def test_branches_and_tags_are_listed(repo: Repo) -> None:
             "refs/tags/v1": first,
             "refs/tags/v2": second,
         },
+        {repo.git("rev-parse", "refs/tags/v2"): second},
     )
     assert expected == look(repo.url)
     assert expected == look(repo.file_url)

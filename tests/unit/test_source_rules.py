@@ -9,8 +9,14 @@ from hypothesis import strategies as st
 from pushserve_server.domain.records import Trust
 from pushserve_server.errors import BadInput, SourceRefused
 from pushserve_server.settings import ConfigError, SourceRule
-from pushserve_server.source.rules import check_rules, find_rule, normalize_url, repository_key
-from pushserve_server.source.urls import shown
+from pushserve_server.source.rules import (
+    allowed_spelling,
+    check_rules,
+    find_rule,
+    normalize_url,
+)
+from pushserve_server.source.spellings import same_repository
+from pushserve_server.source.urls import parse_url, shown
 
 
 @pytest.mark.parametrize(
@@ -185,10 +191,73 @@ def test_a_rule_that_is_no_pattern_is_named(pattern: str) -> None:
     assert check_rules(rules[:1]) is None
 
 
-def test_two_spellings_of_a_repository_share_a_key() -> None:
-    assert "https://h/acme/iris" == repository_key("https://H/acme/iris.git/")
-    assert repository_key("https://h/acme/iris") == repository_key("https://h/acme/iris.git")
-    assert "file:///srv/iris/.git" == repository_key("file:///srv/iris/.git")
+@pytest.mark.parametrize(
+    ("same", "one", "other"),
+    [
+        (True, "https://h/acme/iris", "https://H/acme/iris.git/"),
+        (True, "https://h/acme/iris", "git@h:acme/iris.git"),
+        (True, "https://h:8443/acme/iris", "ssh://git@h:2222/acme/iris"),
+        (True, "ssh://git@h/acme/iris", "git@h:acme/iris.git"),
+        (True, "http://h/acme/iris", "https://h/acme/iris"),
+        (True, "https://github.com/Acme/Iris", "https://github.com/acme/iris"),
+        (True, "org-7@github.com:acme/iris.git", "https://github.com/Acme/iris"),
+        (True, "https://gitlab.com/A/b/C.git", "git@gitlab.com:a/B/c.git"),
+        (False, "https://h/Acme/Iris", "https://h/acme/iris"),
+        (False, "https://h:1/acme/iris", "https://h:2/acme/iris"),
+        (False, "https://h/acme/iris", "https://g/acme/iris"),
+        (False, "https://h/acme/iris", "https://h/acme/iris2"),
+        (False, "ann@h:iris", "bob@h:iris"),
+        (False, "ann@h:iris", "https://h/iris"),
+        (False, "file:///srv/iris/.git", "file:///srv/iris"),
+        (True, "file:///srv/iris.git", "file:///srv/iris"),
+        (False, "file:///acme/iris", "https://h/acme/iris"),
+    ],
+)
+def test_spellings_of_one_repository(same: bool, one: str, other: str) -> None:
+    assert same is same_repository(parse_url(one), parse_url(other))
+    assert same is same_repository(parse_url(other), parse_url(one))
+
+
+@pytest.mark.parametrize(
+    ("spelling", "listed", "asked"),
+    [
+        ("git@h:acme/iris.git", "git@h:acme/*", "https://h/acme/iris.git"),
+        ("ssh://git@h:2222/acme/iris", "ssh://git@h:2222/**", "https://h/acme/iris"),
+        ("https://h/acme/iris.git", "https://h/acme/*", "git@h:acme/iris.git"),
+        ("https://h/acme/iris.git", "https://h/acme/*", "ssh://git@h/acme/iris.git"),
+        ("https://h:8443/acme/iris", "https://h:8443/acme/*", "git@h:acme/iris"),
+        ("https://h/acme/iris", "https://h/**", "https://h/acme/iris"),
+    ],
+)
+def test_the_operator_lists_one_spelling_and_others_are_taken(
+    spelling: str, listed: str, asked: str
+) -> None:
+    assert spelling == allowed_spelling(asked, [SourceRule(url=listed)])
+
+
+@pytest.mark.parametrize(
+    ("listed", "asked"),
+    [
+        ("git@h:acme/*", "https://g/acme/iris"),
+        ("git@h:acme/*", "https://h/other/iris"),
+        ("ann@h:*", "https://h/iris"),
+        ("file:///srv/*", "https://h/srv/iris"),
+        ("https://h/*", "file:///iris"),
+        ("https://h:1/*", "https://h:2/iris"),
+    ],
+)
+def test_another_repository_is_not_taken_for_a_listed_one(listed: str, asked: str) -> None:
+    with pytest.raises(SourceRefused, match="is not in this server's list"):
+        allowed_spelling(asked, [SourceRule(url=listed)])
+
+
+def test_a_known_repository_keeps_its_spelling() -> None:
+    rules = [SourceRule(url="https://github.com/**"), SourceRule(url="git@github.com:acme/*")]
+    known = ["https://github.com/acme/iris2", "git@github.com:acme/iris.git"]
+    assert known[1] == allowed_spelling("https://github.com/Acme/Iris", rules, known)
+    assert known[0] == allowed_spelling("https://github.com/acme/iris2", rules, known)
+    with pytest.raises(SourceRefused, match=r"git@github\.com:acme/iris\.git is not"):
+        allowed_spelling("https://github.com/acme/iris", rules[:1], known)
 
 
 @pytest.mark.parametrize(

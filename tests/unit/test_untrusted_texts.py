@@ -29,7 +29,8 @@ from pushserve_server.source.failures import explained
 from pushserve_server.source.names import check_name, folder_prefix
 from pushserve_server.source.remote import RefReader, RemoteRefs
 from pushserve_server.source.rules import find_rule
-from pushserve_server.source.urls import normalize_url, repository_key, shown
+from pushserve_server.source.spellings import same_repository
+from pushserve_server.source.urls import normalize_url, parse_url, shown
 
 tried = settings(
     max_examples=int(os.environ.get("TEXTS", "60")),
@@ -140,7 +141,7 @@ def test_a_url(url):
     read = outcome(BadInput, lambda: normalize_url(url))
     if isinstance(read, str):
         assert read == normalize_url(read)
-        assert repository_key(url) == repository_key(read)
+        assert same_repository(parse_url(url), parse_url(read))
         assert read.isprintable()
 
 

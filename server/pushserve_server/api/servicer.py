@@ -18,6 +18,8 @@ from pushserve_server.errors import BadInput, Violation
 from pushserve_server.registry import Registry
 from pushserve_server.serve.async_registry import AsyncRegistry
 from pushserve_server.settings import Settings
+from pushserve_server.source.spellings import known_spelling
+from pushserve_server.source.urls import parse_url
 
 T = TypeVar("T")
 
@@ -62,7 +64,10 @@ class ModelService:
         after = paging.name_from_token(request.page_token)
         models = await self._store.run(
             lambda registry: registry.list_models(
-                prefix=request.name_prefix, source=request.source, limit=size + 1, after=after
+                prefix=request.name_prefix,
+                source=request.source and _known_source(registry, request.source),
+                limit=size + 1,
+                after=after,
             )
         )
         page = models[:size]
@@ -180,6 +185,11 @@ def _named(name: str) -> str:
             "the deployment has no name", [Violation("name", "expected a deployment's name")]
         )
     return name
+
+
+def _known_source(registry: Registry, url: str) -> str:
+    parts = parse_url(url)
+    return known_spelling(url, registry.source_urls(parts.name)) or str(parts)
 
 
 def _version_shown(registry: Registry, request: pb.GetRequest) -> Version:

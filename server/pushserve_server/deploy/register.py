@@ -17,7 +17,8 @@ from pushserve_server.errors import DeploymentFailed, NotFound, Unavailable
 from pushserve_server.registry import Registry
 from pushserve_server.settings import Settings
 from pushserve_server.source.remote import RemoteRefs, resolve
-from pushserve_server.source.rules import find_rule
+from pushserve_server.source.rules import allowed_spelling
+from pushserve_server.source.urls import parse_url
 
 _ASKS: Final = RemoteAsks()
 """Of this process: what it bounds are the processes that this one starts."""
@@ -63,8 +64,8 @@ def register(
         AlreadyExists, NotPossibleNow: the model's name belongs to another folder.
     """
     target = clean_target(source=source, ref=ref, commit=commit, path=path, model=model)
-    find_rule(target.source, settings.sources)
-    target = replace(target, source=_known_spelling(registry, target.source))
+    known = registry.source_urls(parse_url(target.source).name)
+    target = replace(target, source=allowed_spelling(target.source, settings.sources, known))
     remote = _ask(asks, target)
     targets = [replace(target, path=folder) for folder in _folders(registry, target)]
     resolved = [found for each in targets if (found := _resolve(registry, each, remote))]
@@ -121,13 +122,6 @@ def _models(registry: Registry, source: str) -> Iterator[Model]:
         after = page[-1].name
 
 
-def _known_spelling(registry: Registry, source: str) -> str:
-    """Give the URL that a model was registered by: hosts take it with and without ".git"."""
-    other = source.removesuffix(".git") if source.endswith(".git") else f"{source}.git"
-    known = (url for url in (source, other) if registry.list_models(source=url, limit=1))
-    return next(known, source)
-
-
 def _folders(registry: Registry, target: Target) -> list[str]:
     if target.path or target.model:
         return [target.path]
@@ -145,7 +139,8 @@ def _ask(asks: RemoteAsks, target: Target) -> RemoteRefs | None:
 def _resolve(registry: Registry, target: Target, remote: RemoteRefs | None) -> _Resolved | None:
     """Give full ref and commit; None where neither the remote nor the registry has the ref."""
     if target.commit:
-        return _Resolved(target, "", target.commit)
+        tags = remote.tag_objects if remote is not None else {}
+        return _Resolved(target, "", tags.get(target.commit, target.commit))
     found = resolve(remote, target.ref or "HEAD") if remote is not None else None
     if found is not None:
         return _Resolved(target, *found)

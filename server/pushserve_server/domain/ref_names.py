@@ -4,8 +4,14 @@ from __future__ import annotations
 
 
 def full_names(ref: str) -> tuple[str, ...]:
-    """Give the full names that `ref` may stand for, best first: branches come before tags."""
-    return (ref,) if ref.startswith("refs/") else (f"refs/heads/{ref}", f"refs/tags/{ref}")
+    """Give the full names that `ref` may stand for, best first: branches come before tags.
+
+    "tags/v1", as `short_name` has it, is taken too.
+    """
+    if ref.startswith("refs/"):
+        return (ref,)
+    names = (f"refs/heads/{ref}", f"refs/tags/{ref}")
+    return (*names, f"refs/{ref}") if ref.startswith(("heads/", "tags/")) else names
 
 
 def full_branch(name: str) -> str:

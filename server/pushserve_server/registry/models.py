@@ -9,7 +9,7 @@ from pushserve_server.registry.database import RegistryDatabase
 from pushserve_server.registry.lookups import model_row, ref_row, refs_of, version_row
 from pushserve_server.registry.request_texts import check_text
 from pushserve_server.registry.row_records import default_ref, version_from_row
-from pushserve_server.registry.tables import ModelRow, Tables
+from pushserve_server.registry.tables import ModelRow, Tables, tuples
 from pushserve_server.registry.tracking import tracked_folders
 
 
@@ -96,6 +96,17 @@ class Models:
         with self._store.reading() as tables:
             found = model_row(tables, model)
             return ref_record(tables, found, ref_row(tables, found, ref).name)
+
+    def source_urls(self, name: str) -> list[str]:
+        """Give the clone URLs that hold a name, in any case; of sources that serve models first."""
+        with self._store.reading() as tables:
+            sources, deployments = tables.sources, tables.deployments
+            served = sources.select(sources.url).where(sources.url.contains(name))
+            asked = deployments.select(deployments.source).where(
+                ~deployments.forgotten, deployments.source.contains(name)
+            )
+            urls = [*tuples(served.order_by(sources.id)), *tuples(asked.distinct())]
+            return list(dict.fromkeys(url for (url,) in urls))
 
     def tracked(self) -> list[Tracked]:
         """Give every folder that was registered, with where its refs were last seen."""

@@ -136,12 +136,16 @@ def _fetch_one(
     # The filter leaves out blobs of that size too.
     options = ["--depth=1", "--no-tags", f"--filter=blob:limit={max_blob + 1}"]
     _fetch(mirror, remote, [*options, "--end-of-options", "origin", f"+{commit}:{ref}"], budget)
-    if not _holds(mirror, ref, budget):
-        raise DeploymentFailed(
-            "COMMIT_NOT_FOUND",
-            f"{commit} of {remote} is not a commit",
-            "Register a branch, or a tag that points at a commit.",
-        )
+    if _holds(mirror, ref, budget):
+        return
+    peeled = _commit_of(mirror, ref, budget)
+    raise DeploymentFailed(
+        "COMMIT_NOT_FOUND",
+        f"{commit} of {remote} is not a commit" + (f" but a tag of {peeled}" if peeled else ""),
+        f"Register that commit ({peeled})."
+        if peeled
+        else "Register a branch, or a tag that points at a commit.",
+    )
 
 
 def _fetch_history(mirror: Mirror, remote: CloneUrl, budget: Budget) -> None:
@@ -161,11 +165,17 @@ def _fetch(mirror: Mirror, remote: CloneUrl, arguments: list[str], budget: Budge
 
 
 def _holds(mirror: Mirror, ref: str, budget: Budget) -> bool:
+    """Whether a ref, which ends with a commit's id, leads to that commit itself."""
+    return ref.endswith(f"/{_commit_of(mirror, ref, budget)}")
+
+
+def _commit_of(mirror: Mirror, ref: str, budget: Budget) -> str:
+    """Give the commit that a ref leads to, through tags too; "" where it leads to none."""
+    command = ["rev-parse", "--quiet", "--verify", f"{ref}^{{commit}}"]
     try:
-        git_output(["cat-file", "-e", f"{ref}^{{commit}}"], budget, git_dir=mirror.git_dir)
+        return git_output(command, budget, git_dir=mirror.git_dir).decode().strip()
     except GitFailed:
-        return False
-    return True
+        return ""
 
 
 def _contains(mirror: Mirror, commit: str, budget: Budget) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from pushserve_server.domain.ref_names import full_names
 from pushserve_server.source.command import Budget, GitFailed, OutOfTime, TooMuchOutput, run_git
 from pushserve_server.source.failures import explained
 from pushserve_server.source.urls import parse_url
@@ -22,11 +23,13 @@ _OBJECT: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 class RemoteRefs:
     """A remote's branches and tags: full name to commit (an annotated tag's is peeled).
 
-    `head` is the full name of the remote's default branch, None when it has none.
+    `head` is the full name of the remote's default branch, None when it has none. `tag_objects`
+    are annotated tags' own ids, each with its commit.
     """
 
     head: str | None
     refs: dict[str, str]
+    tag_objects: dict[str, str] = field(default_factory=dict)
 
 
 def list_refs(url: str, *, timeout: float, cancelled: threading.Event) -> RemoteRefs:
@@ -61,6 +64,7 @@ class RefReader:
     def __init__(self) -> None:
         self._head: str | None = None
         self._refs: dict[str, str] = {}
+        self._tag_objects: dict[str, str] = {}
         self._rest = b""
 
     def feed(self, chunk: bytes) -> None:
@@ -73,7 +77,8 @@ class RefReader:
 
     def refs(self) -> RemoteRefs:
         """What was read."""
-        return RemoteRefs(self._head if self._head in self._refs else None, self._refs)
+        head = self._head if self._head in self._refs else None
+        return RemoteRefs(head, self._refs, self._tag_objects)
 
     def _take(self, line: bytes) -> None:
         value, _, name = line.decode(errors="replace").partition("\t")
@@ -81,7 +86,10 @@ class RefReader:
             self._head = value.removeprefix("ref: ")
         elif name.startswith(_KINDS) and _OBJECT.fullmatch(value):
             # "refs/tags/v1^{}", the tag peeled, follows "refs/tags/v1".
-            self._refs[name.removesuffix("^{}")] = value
+            full = name.removesuffix("^{}")
+            if full != name and full in self._refs:
+                self._tag_objects[self._refs[full]] = value
+            self._refs[full] = value
 
 
 def resolve(remote: RemoteRefs, name: str) -> tuple[str, str] | None:
@@ -89,12 +97,7 @@ def resolve(remote: RemoteRefs, name: str) -> tuple[str, str] | None:
 
     "HEAD" is the remote's default branch. None when there is no such ref.
     """
-    if name == "HEAD":
-        candidates = [remote.head or ""]
-    elif name.startswith("refs/"):
-        candidates = [name]
-    else:
-        candidates = [f"refs/heads/{name}", f"refs/tags/{name}", f"refs/{name}"]
+    candidates = (remote.head or "",) if name == "HEAD" else full_names(name)
     for full in candidates:
         if full in remote.refs:
             return full, remote.refs[full]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from pushserve_server.errors import BadInput, SourceRefused
 from pushserve_server.settings import ConfigError, SourceRule
-from pushserve_server.source.urls import CloneUrl, normalize_url, parse_url, repository_key
+from pushserve_server.source.spellings import known_spelling, respelt, same_repository
+from pushserve_server.source.urls import CloneUrl, normalize_url, parse_url
 
-__all__ = ["check_rules", "find_rule", "normalize_url", "repository_key"]
+__all__ = ["allowed_spelling", "check_rules", "find_rule", "normalize_url"]
 
 _SHOWN: Final = 300
 """Characters of a URL in a refusal, which names it twice: a call's error holds 1 KiB."""
@@ -37,6 +38,31 @@ def find_rule(url: str, rules: Sequence[SourceRule]) -> SourceRule:
         f'configuration file:\n\n[[sources]]\nurl = "{name}"\ntrust = "data"\n\n'
         '(trust = "code" if the repository holds pickles or a predict.py)'
     )
+
+
+def allowed_spelling(url: str, rules: Sequence[SourceRule], known: Iterable[str] = ()) -> str:
+    """Give the spelling of a repository that is used here, canonical.
+
+    The one by which it is `known` already, else the URL's own where a rule matches that, else
+    the first that a rule matches: an event says https where the operator has listed ssh.
+
+    Raises:
+        BadInput: `url` is no clone URL.
+        SourceRefused: no rule matches any of these.
+    """
+    parts = parse_url(url)
+    spelling = known_spelling(url, known)
+    if spelling:
+        find_rule(spelling, rules)
+        return spelling
+    if not any(_matches(parts, _parse_pattern(rule.url)) for rule in rules):
+        for rule in rules:
+            pattern = _parse_pattern(rule.url)
+            other = respelt(parts, pattern)
+            if same_repository(parts, other) and _matches(other, pattern):
+                return str(other)
+    find_rule(url, rules)
+    return str(parts)
 
 
 def check_rules(rules: Sequence[SourceRule]) -> None:

@@ -71,6 +71,11 @@ class CloneUrl:
         """The path without the ".git" that hosts let people leave out."""
         return re.sub(r"(?<=[^/])\.git$", "", self.path)
 
+    @property
+    def name(self) -> str:
+        """The last part of that."""
+        return self.repository.rpartition("/")[2]
+
 
 def parse_url(url: str, *, pattern: bool = False) -> CloneUrl:
     """Take a clone URL apart, in its canonical spelling; `pattern` allows "*" in it.
@@ -109,12 +114,6 @@ def normalize_url(url: str) -> str:
         BadInput: it is no clone URL, or one that can be read in two ways.
     """
     return str(parse_url(url))
-
-
-def repository_key(url: str) -> str:
-    """What two spellings of one repository share: the canonical URL without its ".git"."""
-    parts = parse_url(url)
-    return str(CloneUrl(parts.scheme, parts.user, parts.host, parts.port, parts.repository))
 
 
 def shown(text: str, limit: int = 200) -> str:
