@@ -397,6 +397,34 @@ def test_one_that_hangs_keeps_no_others_calls(tmp_path):
     assert before == after
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_a_stopped_worker_has_not_read_is_asked_again(tmp_path, times):
+    """Once: a server stops what nobody calls, and that may be the moment of a call."""
+    socket = tmp_path / "0.sock"
+
+    async def story():
+        worker, servers = ScriptedWorker(), []
+        async with asked(tmp_path, worker) as one:
+            call = asyncio.create_task(one.ask())
+            for stopped in range(times):
+                await worker.frames.get()
+                socket.unlink()
+                worker.writers[0].close()
+                worker = ScriptedWorker(echo if stopped + 1 == times else lambda _: None)
+                servers.append(await asyncio.start_unix_server(worker, str(socket)))
+            try:
+                return await call
+            finally:
+                for server in servers:
+                    server.close()
+
+    if times == 1:
+        assert [1.5] == values(run(story()))
+    else:
+        with pytest.raises(Unavailable, match="was stopped; try again"):
+            run(story())
+
+
 def test_a_closed_engine_answers_nobody(tmp_path):
     """Not one that waits for a worker, and not one that has been asked."""
 

@@ -219,9 +219,10 @@ class Workers:
         return JobReports(job, str(bundle.folder))
 
     def _close(self, slot: _Slot) -> None:
+        # The sockets' names first: so frontends know that what was not read may be asked again.
+        shutil.rmtree(worker_folder(self._run_dir, slot.version.id), ignore_errors=True)
         for process in slot.processes:
             process.close()
-        shutil.rmtree(worker_folder(self._run_dir, slot.version.id), ignore_errors=True)
         logger.info("stopped the worker of %s", slot.name)
 
     def close(self) -> None:

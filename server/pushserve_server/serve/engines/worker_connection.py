@@ -18,6 +18,7 @@ from pushserve_runtime.frame_splitter import FrameSplitter
 from pushserve_runtime.frames import FrameError, Kind, encode_frame
 from pushserve_server.domain.records import Version
 from pushserve_server.errors import BadAnswer, BadInput, ModelFailed, Overloaded, Unavailable
+from pushserve_server.unix_sockets import FileId, file_id
 from pushserve_server.worker_sockets import BROKEN, HUNG, Complaint, complain, why_gone
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,13 @@ _SUSPECT: Final = 1.0
 
 _Asked = tuple["asyncio.Future[memoryview]", Kind, int, float]
 """Who waits, the kind of frame that answers, the most that its length may say, when it was sent."""
+
+
+class WorkerStopped(Unavailable):
+    """The server has stopped a worker, which answers first what it has read.
+
+    So the request that this is raised for was not begun.
+    """
 
 
 class WorkerConnection(asyncio.Protocol):
@@ -69,6 +77,7 @@ class WorkerConnection(asyncio.Protocol):
         self._watch: asyncio.TimerHandle | None = None
         self._splitter = FrameSplitter(self._admit)
         self._transport: asyncio.Transport | None = None
+        self._file: FileId | None = None
         self.closed = asyncio.Event()
 
     @property
@@ -84,6 +93,7 @@ class WorkerConnection(asyncio.Protocol):
         """Take the transport."""
         # uvloop's transports are none of asyncio's classes.
         self._transport = cast("asyncio.Transport", transport)
+        self._file = file_id(self._path)
 
     async def hello(self) -> None:
         """Wait until the worker has loaded its model.
@@ -98,7 +108,8 @@ class WorkerConnection(asyncio.Protocol):
 
         Raises:
             Overloaded: the worker does not take in what it has been sent already.
-            Unavailable: it ended, or was ended because it did not answer.
+            WorkerStopped: it was stopped before it read this.
+        Unavailable: it ended, or was ended because it did not answer.
             BadInput, BadAnswer, ModelFailed: as the worker says.
         """
         if self._watch is None:
@@ -205,6 +216,10 @@ class WorkerConnection(asyncio.Protocol):
         return self._lost(why_gone(self._path))
 
     def _lost(self, complaint: Complaint | None) -> Unavailable:
+        if complaint is None and file_id(self._path) != self._file:
+            # Whoever stops a worker takes its socket's name away first.
+            text = f"the worker of {self._named} was stopped; try again"
+            return WorkerStopped(text, 1.0, reason="WORKER_STARTING")
         if complaint is None:
             text = f"the process that ran {self._named} ended; it is being started again"
             return Unavailable(text, reason="WORKER_DIED")

@@ -26,7 +26,7 @@ from pushserve_server.domain.records import EngineName, Version
 from pushserve_server.errors import BadAnswer, BadInput, ModelFailed, Unavailable, Violation
 from pushserve_server.serve.codec.decoding import DecodedRequest
 from pushserve_server.serve.codec.output_selection import OutputSelection
-from pushserve_server.serve.engines.worker_connection import WorkerConnection
+from pushserve_server.serve.engines.worker_connection import WorkerConnection, WorkerStopped
 from pushserve_server.worker_sockets import sockets_in, why_unloadable
 
 logger = logging.getLogger(__name__)
@@ -116,8 +116,14 @@ class WorkerEngine:
             body = await asyncio.to_thread(encode_arrays, mask, rows, request.arrays)
         else:
             body = encode_arrays(mask, rows, request.arrays)
+        most = result_limit(specs, rows, self._limit)
         connection = self._least_busy() or await self._wait_for_one()
-        data = await connection.predict(body, result_limit(specs, rows, self._limit))
+        try:
+            data = await connection.predict(body, most)
+        except WorkerStopped:
+            # Nobody had called for long. Once more: this call has its version started again.
+            connection = await self._wait_for_one()
+            data = await connection.predict(body, most)
         try:
             if len(data) <= _LARGE:
                 answer = _answer(data, rows, specs, selection)
