@@ -90,6 +90,16 @@ class _Base(BaseSettings):
         split_address(values["webhook_server"])
         return self
 
+    @model_validator(mode="after")
+    def _check_certificates(self) -> Self:
+        values = dict(self)
+        if bool(values["tls_certificate"]) != bool(values["tls_key"]):
+            missing = "tls_key" if values["tls_certificate"] else "tls_certificate"
+            raise ValueError(f"{missing}: TLS needs both tls_certificate and tls_key")
+        if values["tls_client_ca"] and not values["tls_certificate"]:
+            raise ValueError("tls_client_ca: without tls_certificate and tls_key there is no TLS")
+        return self
+
 
 def _fields() -> dict[str, Any]:
     """Give the fields of `Settings`, each with the type that checks what was given for it."""

@@ -87,6 +87,12 @@ class Settings:
     """`postgresql://…` or `sqlite:///path`; empty is `registry.sqlite3` in `data_dir`."""
     insecure_listen_off_loopback: bool = False
     """Listen where other machines can reach it, without TLS and tokens."""
+    tls_certificate: str = ""
+    """A file with the server's certificate and those that lead to its CA (PEM); TLS, where set."""
+    tls_key: str = ""
+    """A file with the certificate's private key (PEM)."""
+    tls_client_ca: str = ""
+    """A file with the CA that signs callers' certificates (PEM): callers have to show one."""
     start_timeout: Seconds = 60.0
     """For a process of the server to get ready; one that takes longer is started again."""
     hang_timeout: Seconds = 30.0

@@ -9,11 +9,11 @@ from tests.fixtures.wheels import ROOT, Install
 
 pytestmark = pytest.mark.slow
 
-SHARE = "streams or drain or stall or gave_up or has_its_code or compression or health"
+SHARE = "streams or drain or stall or gave_up or has_its_code or compression or health or tls"
 """Of the conformance suite: what leans on the core's binding or on grpc.aio's edges."""
 NEEDS = (
     *("grpcio-health-checking", "grpcio-reflection", "googleapis-common-protos", "numpy"),
-    *("annotated-types", "peewee", "h2", "pytest", "pytest-timeout"),
+    *("annotated-types", "peewee", "h2", "trustme", "pytest", "pytest-timeout"),
 )
 
 

@@ -270,6 +270,7 @@ NO_REASONS = {
     "sandbox/isolation": "names of the kernel",
     "runtime/forking.py": "environment variables",
     "runtime/job_policy.py": "environment variables",
+    "server/access/certificates.py": "names of OpenSSL",
     "server/commands": "environment variables",
     "server/config.py": "environment variables",
     "server/domain/states.py": "states",

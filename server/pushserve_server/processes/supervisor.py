@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from pushserve_server import data_layout
+from pushserve_server.access.certificates import CertificateFiles, CertificateWatch
 from pushserve_server.build.bundles import Bundles
 from pushserve_server.errors import Unavailable
 from pushserve_server.processes.boot import Boot, set_up_logging
@@ -84,8 +85,10 @@ class Supervisor:
         lock: LockFile,
         *,
         fork_server: ForkServer,
+        certificates: CertificateWatch | None = None,
     ) -> None:
         self._settings = settings
+        self._certificates = certificates
         self._run_dir = run_dir
         self._registry = registry
         self._lock = lock
@@ -126,7 +129,7 @@ class Supervisor:
         self._stopping = True
 
     def hang_up(self) -> None:
-        """Say in the log that SIGHUP does nothing; likewise."""
+        """Look at the certificate files, and say in the log what SIGHUP does; likewise."""
         self._hung_up = True
 
     def run(self) -> None:
@@ -153,7 +156,7 @@ class Supervisor:
             *(Duty(child.name, partial(self._tend, child)) for child in self._children),
             # After the children: they start while it imports.
             Duty("the zygote", lambda: self._zygote.tend(time.monotonic())),
-            Duty("signals", self._say_that_hangups_do_nothing),
+            Duty("signals", self._answer_hangup),
         ]
 
     def _threads(self, wakeup: Listener) -> list[DutyThread]:
@@ -219,10 +222,18 @@ class Supervisor:
         for folder in (self._run_dir, data_layout.workers_dir(self._run_dir)):
             keep_folder(folder)
 
-    def _say_that_hangups_do_nothing(self) -> None:
-        if self._hung_up:
-            self._hung_up = False
+    def _answer_hangup(self) -> None:
+        if not self._hung_up:
+            return
+        self._hung_up = False
+        if self._certificates is None:
             logger.warning("SIGHUP is ignored: settings are read at start alone")
+            return
+        self._certificates.changed()  # it says in the log what is wrong with them
+        logger.info(
+            "SIGHUP: new connections get what the certificate files hold, as without it; "
+            "settings are read at start alone"
+        )
 
     def _drain(self, threads: Sequence[DutyThread]) -> None:
         """Stop everything in order. What one step raises keeps no other from being done."""
@@ -257,11 +268,13 @@ def serve(settings: Settings, fork_server: ForkServer) -> None:
     """Run a server until SIGTERM or Ctrl-C.
 
     Raises:
-        ConfigError: the data directory or the port is taken.
+        ConfigError: the data directory or the port is taken, or a certificate file is no good.
     """
     set_up_logging(settings, "supervisor")
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     check_rules(settings.sources)
+    files = CertificateFiles.of(settings)
+    certificates = CertificateWatch(files) if files else None
     settings.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     with (
         contextlib.closing(LockFile(data_layout.lock_file(settings))) as lock,
@@ -269,7 +282,15 @@ def serve(settings: Settings, fork_server: ForkServer) -> None:
         reserve_port(settings.listen) as port,
     ):
         registry = Registry.open(settings.database)
-        supervisor = Supervisor(settings, run_dir, registry, port, lock, fork_server=fork_server)
+        supervisor = Supervisor(
+            settings,
+            run_dir,
+            registry,
+            port,
+            lock,
+            fork_server=fork_server,
+            certificates=certificates,
+        )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: supervisor.stop())
         signal.signal(signal.SIGHUP, lambda *_: supervisor.hang_up())

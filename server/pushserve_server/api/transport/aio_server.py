@@ -48,8 +48,10 @@ class AioServer:
         options: list[tuple[str, int]],
         bounds: Bounds,
         beat: Callable[[], object] = lambda: None,
+        credentials: grpc.ServerCredentials | None = None,
     ) -> None:
         self.listener = listener
+        self._credentials = credentials
         self.bounds = bounds
         self.receiving: dict[AioCall, float] = {}
         self.open: set[AioCall] = set()
@@ -66,6 +68,8 @@ class AioServer:
             OSError: it cannot be had.
         """
         try:
+            if self._credentials is not None:
+                return self._server.add_secure_port(address, self._credentials)
             return self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}: {error}") from None

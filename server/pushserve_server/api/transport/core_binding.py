@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 NO_FLAGS: Final = 0
@@ -26,3 +27,8 @@ ReceiveClose: Final[Any] = cygrpc.ReceiveCloseOnServerOperation
 SendHead: Final[Any] = cygrpc.SendInitialMetadataOperation
 SendMessage: Final[Any] = cygrpc.SendMessageOperation
 SendStatus: Final[Any] = cygrpc.SendStatusFromServerOperation
+
+
+def core_credentials(credentials: grpc.ServerCredentials | None) -> Any:
+    """Give what the core takes for credentials; None is none."""
+    return None if credentials is None else credentials._credentials  # type: ignore[attr-defined]  # noqa: SLF001

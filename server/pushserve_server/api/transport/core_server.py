@@ -16,6 +16,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+import grpc
+
 from pushserve_server.api.transport.bounds import Bounds
 from pushserve_server.api.transport.call import Call, Listener, Method
 from pushserve_server.api.transport.core_binding import (
@@ -23,6 +25,7 @@ from pushserve_server.api.transport.core_binding import (
     QUEUE_SHUTDOWN,
     CompletionQueue,
     Server,
+    core_credentials,
 )
 from pushserve_server.api.transport.core_calls import CoreCall, CoreStreamCall
 from pushserve_server.api.transport.core_item_stream import CoreItemStream
@@ -56,8 +59,10 @@ class CoreServer:
         options: list[tuple[str, int]],
         bounds: Bounds,
         beat: Callable[[], object] = lambda: None,
+        credentials: grpc.ServerCredentials | None = None,
     ) -> None:
         self.listener = listener
+        self._credentials = credentials
         self.turns = ReceivingTurns()
         self.accepted: list[Call] = []
         self.receiving: dict[CoreCall, float] = {}
@@ -80,7 +85,9 @@ class CoreServer:
             OSError: it cannot be had.
         """
         try:
-            port = int(self._server.add_http2_port(address.encode()))
+            port = int(
+                self._server.add_http2_port(address.encode(), core_credentials(self._credentials))
+            )
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}: {error}") from None
         if not port:

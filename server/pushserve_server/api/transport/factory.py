@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 from pushserve_server.api.transport.bounds import Bounds
 from pushserve_server.api.transport.call import Listener
 from pushserve_server.api.transport.options import channel_options
+from pushserve_server.api.transport.server_credentials import server_credentials
 from pushserve_server.settings import Settings
 
 
@@ -40,6 +41,9 @@ def make_transport(
     """Make a transport that hands its calls to `listener`. Nothing listens yet.
 
     `beat` is called several times a second by what takes the calls, as long as it goes on.
+
+    Raises:
+        ConfigError: the certificate files of the settings are no good.
     """
     bounds = Bounds(
         max_request=settings.max_request,
@@ -47,12 +51,12 @@ def make_transport(
         receive_timeout=settings.receive_timeout,
         send_timeout=settings.send_timeout,
     )
-    options = channel_options(settings)
+    options, credentials = channel_options(settings), server_credentials(settings)
     if name == "aio":
         from pushserve_server.api.transport.aio_server import AioServer  # noqa: PLC0415
 
-        return AioServer(listener, options, bounds, beat)
+        return AioServer(listener, options, bounds, beat, credentials)
     # The module that may not be importable with another grpcio.
     from pushserve_server.api.transport.core_server import CoreServer  # noqa: PLC0415
 
-    return CoreServer(listener, options, bounds, beat)
+    return CoreServer(listener, options, bounds, beat, credentials)

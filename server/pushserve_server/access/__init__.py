@@ -1,0 +1,1 @@
+"""Access: who may do what: certificates, tokens, and which method needs which scope. No gRPC."""
