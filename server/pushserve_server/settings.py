@@ -60,13 +60,17 @@ class SourceRule:
     """One line of the operator's list of sources.
 
     `url` is a clone URL in which `*` stands for anything but "/", and a "/**" at the end
-    for everything below.
+    for everything below. `refs` and `paths` are globs of the branches and tags, and of the folders,
+    that are deployed: all unless some are given, and never those with a "!" before. Here `*` stands
+    for "/" too, and "." for the root. Where `refs` asks for some, new ones are found by looking.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     url: Annotated[str, MinLen(1)]
     trust: Trust = Trust.DATA
+    refs: tuple[Annotated[str, MinLen(1)], ...] = ()
+    paths: tuple[Annotated[str, MinLen(1)], ...] = ()
 
 
 def _secret() -> Any:

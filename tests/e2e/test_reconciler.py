@@ -1,5 +1,7 @@
 """What no event told, the reconciler finds."""
 
+from dataclasses import replace
+
 import pytest
 
 from pushserve_server.domain.states import DeploymentState as S
@@ -43,6 +45,44 @@ def test_branches_that_nobody_registered_are_left_alone(yard):
         yard.live({"model.pkl": iris_model()})
     yard.repo.force({"model.pkl": iris_model()}, branch="draft")
     assert 0 == yard.reconciler().reconcile()
+
+
+def test_branches_that_the_operator_asks_for_are_found(yard):
+    """Also while no event tells of them; what he leaves out, or somebody deleted here, is not."""
+    (rule,) = [each for each in yard.settings.sources if yard.repo.url.startswith(each.url[:-2])]
+    rules = (replace(rule, refs=("main", "release/*", "tags/*", "!*-draft")),)
+    yard.settings = replace(yard.settings, sources=rules)
+    reconciler = yard.reconciler()
+    with yard.deployer():
+        yard.live({"model.pkl": iris_model()})
+        for branch in ("release/1", "release/2-draft", "feature"):
+            yard.repo.force({"model.pkl": iris_model(0.1)}, branch=branch)
+        yard.repo.tag("v1", "release/1", annotated=True)
+        assert 2 == reconciler.reconcile()
+        for deployment in yard.registry.list_deployments(limit=2):
+            assert S.READY is yard.ended(deployment).state
+        refs = {"refs/heads/main", "refs/heads/release/1", "refs/tags/v1"}
+        assert refs == {ref.name for ref in yard.registry.get_model("iris").refs}
+        assert 0 == reconciler.reconcile()
+        yard.registry.delete("iris", "v1")
+        assert 0 == reconciler.reconcile()
+        yard.repo.force({"model.pkl": iris_model(0.2)}, branch="release/1")
+        assert 1 == reconciler.reconcile()
+        newest(yard)
+
+
+def test_what_the_operator_leaves_out_later_stays_as_it_is(yard):
+    with yard.deployer():
+        yard.live({"model.pkl": iris_model()})
+        yard.live({"model.pkl": iris_model(0.1)}, branch="next")
+    yard.settings = replace(
+        yard.settings, sources=tuple(replace(r, refs=("!next",)) for r in yard.settings.sources)
+    )
+    yard.repo.force({"model.pkl": iris_model(0.2)}, branch="next")
+    assert 0 == yard.reconciler().reconcile()
+    assert 2 == yard.served("next")
+    yard.repo.delete_ref("refs/heads/next")
+    assert 1 == yard.reconciler().reconcile()
 
 
 def test_a_source_that_is_gone_disturbs_no_other(yard, git_host):

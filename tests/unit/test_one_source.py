@@ -31,8 +31,9 @@ def registering(registry, asked):
 
     asks = RemoteAsks(ask)
 
-    def registered(source, *listed, **more):
-        rules = tuple(SourceRule(url=url) for url in listed or ("https://github.com/**",))
+    def registered(source, *listed, refs=(), paths=(), **more):
+        listed = listed or ("https://github.com/**",)
+        rules = tuple(SourceRule(url=url, refs=refs, paths=paths) for url in listed)
         settings = Settings(sources=rules)
         return register(registry, settings, source=source, asks=asks, **more)[0]
 
@@ -78,3 +79,48 @@ def test_another_repository_is_another_source(steps, registering):
 
 def test_an_annotated_tags_own_id_is_its_commits(registering):
     assert sha("c") == registering(HTTPS, commit=sha("d")).commit
+
+
+@pytest.mark.parametrize(
+    ("refs", "ref"),
+    [
+        (("release/*",), "main"),
+        (("!main",), ""),
+        (("*", "!tags/*"), "v1"),
+        (("heads/*",), "refs/tags/v1"),
+        (("*", "!refs/heads/m*"), "main"),
+    ],
+)
+def test_refs_that_the_operator_leaves_out(registry, registering, refs, ref):
+    with pytest.raises(
+        SourceRefused, match="the operator's list of sources says refs = "
+    ) as caught:
+        registering(HTTPS, refs=refs, ref=ref)
+    assert "REF_NOT_DEPLOYED" == caught.value.code_reason
+    assert [] == registry.list_deployments(limit=1)
+
+
+@pytest.mark.parametrize("refs", [("main",), ("!dependabot/*",), ("release/*", "m*"), ("heads/*",)])
+def test_refs_that_pass(registering, refs):
+    assert sha("b") == registering(HTTPS, refs=refs).commit
+
+
+def test_a_ref_that_is_gone_is_retired_whatever_the_globs_say(steps, registering):
+    steps.live(source=HTTPS)
+    steps.live(sha("e"), "refs/heads/old", source=HTTPS)
+    gone = registering(HTTPS, refs=("main",), ref="old")
+    assert ("refs/heads/old", "") == (gone.ref, gone.commit)
+
+
+def test_folders(steps, registering):
+    """A push tells of all folders: those that the operator leaves out disturb no other."""
+    steps.live(source=HTTPS, path="models/iris")
+    steps.live(source=HTTPS, path="drafts/rose", model="rose")
+    assert "models/iris" == registering(HTTPS, paths=("models/*",)).path
+    for path, paths in (("drafts/rose", ("models/*",)), ("drafts/rose", ("!drafts/*",))):
+        with pytest.raises(SourceRefused, match=f"{path} of .* paths = ") as caught:
+            registering(HTTPS, paths=paths, path=path)
+        assert "PATH_NOT_DEPLOYED" == caught.value.code_reason
+    with pytest.raises(SourceRefused, match="the root of"):
+        registering("https://github.com/acme/new", paths=("models/*",))
+    assert "" == registering("https://github.com/acme/new", paths=(".", "models/*")).path

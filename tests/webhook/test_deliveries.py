@@ -175,6 +175,15 @@ def test_a_body_over_the_limit(webhook, service):
     assert [] == service.requests
 
 
+def test_a_ref_that_the_operator_leaves_out_is_no_failed_delivery(webhook):
+    repository = {"clone_url": "https://github.com/acme/iris.git"}
+    event = {"ref": "refs/heads/dependabot/pip/x-1", "repository": repository}
+
+    answer = webhook.deliver(json.dumps(event).encode())
+
+    assert (202, f"{event['ref']} is not deployed") == (answer.status, answer.json["ignored"])
+
+
 def test_a_source_that_is_not_listed(webhook):
     """The server's words reach GitHub's page of deliveries."""
     body = json.dumps(

@@ -86,12 +86,18 @@ def _answer(body: bytes, registrar: Registrar) -> Reply:
             return _register(registrar, source, ref)
 
 
+_NOT_DEPLOYED: Final = ("REF_NOT_DEPLOYED", "PATH_NOT_DEPLOYED")
+"""The operator's globs leave a ref out: as it is meant to be, so no error of a delivery."""
+
+
 def _register(registrar: Registrar, source: str, ref: str) -> Reply:
     shown = replies.without_userinfo(source)
     try:
         deployment = registrar.register(source, ref)
     except CallError as error:
         logger.warning("%s source=%s ref=%s code=%s", _mark(), shown, ref, error.code.name)
+        if error.reason in _NOT_DEPLOYED:
+            return replies.ignored(error.message)
         return replies.call_failed(error)
     logger.info("%s source=%s ref=%s deployment=%s", _mark(), shown, ref, deployment.name)
     return replies.accepted(deployment)

@@ -17,6 +17,7 @@ from pushserve_server.domain.records import Version
 from pushserve_server.domain.states import DeploymentState
 from pushserve_server.errors import DeploymentFailed
 from pushserve_server.source.fetch import is_reachable
+from pushserve_server.source.filters import check_path, check_ref
 from pushserve_server.source.remote import list_refs
 from pushserve_server.source.rules import find_rule
 
@@ -29,11 +30,11 @@ def resolve(lease: Lease) -> str | None:
     """Ask the remote which commit to take live; None where the ref is gone from it.
 
     Raises:
-        SourceRefused: the operator does not list the source any more.
+        SourceRefused: the operator does not list the source any more, or not this ref or folder.
         DeploymentFailed: the remote does not answer, or no branch or tag reaches the commit.
     """
     settings = lease.context.settings
-    find_rule(lease.row.source, settings.sources)
+    rule = find_rule(lease.row.source, settings.sources)
     timeout = min(_ASK_TIMEOUT, settings.fetch_timeout)
     remote = lease.persist(
         lambda: list_refs(lease.row.source, timeout=timeout, cancelled=lease.cancelled)
@@ -41,6 +42,9 @@ def resolve(lease: Lease) -> str | None:
     decision = after_resolving(lease.row.ref, lease.row.commit, remote.refs)
     if isinstance(decision, Retire):
         return None
+    check_path(rule, lease.row.source, lease.row.path)
+    if lease.row.ref:
+        check_ref(rule, lease.row.source, lease.row.ref)
     if isinstance(decision, CheckReachable):
         _check_reachable(lease, decision.commit)
     elif decision.commit != lease.row.commit:

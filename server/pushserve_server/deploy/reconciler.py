@@ -1,7 +1,6 @@
 """Reconciler: finds by looking at the remotes what no push event has told.
 
-It looks at refs that were registered, and at nothing else: which branches are served is
-for Register to say.
+It looks at refs that were registered, and at those that the operator's list of sources asks for.
 """
 
 from __future__ import annotations
@@ -19,8 +18,9 @@ from pushserve_server.domain.pauses import LONGEST_RETRY, growing_pause
 from pushserve_server.domain.records import Deployment, Tracked
 from pushserve_server.errors import DeploymentFailed, PushserveError
 from pushserve_server.registry import Registry
-from pushserve_server.settings import Settings
+from pushserve_server.settings import Settings, SourceRule
 from pushserve_server.source.command import Cancelled
+from pushserve_server.source.filters import deploys_path, deploys_ref, finds_ref
 from pushserve_server.source.remote import RemoteRefs, list_refs
 from pushserve_server.source.rules import find_rule
 
@@ -102,11 +102,11 @@ class Reconciler:
         if self._stopped.is_set():
             return 0
         try:
-            find_rule(source, self._settings.sources)
+            rule = find_rule(source, self._settings.sources)
             remote = list_refs(source, timeout=_ASK_TIMEOUT, cancelled=self._stopped)
             self._silent.answered(source)
             self._registry.note_default_branch(source, remote.head or "")
-            return sum(self._register(folder, remote) for folder in folders)
+            return sum(self._register(folder, remote, rule) for folder in folders)
         except Cancelled:
             return 0
         except (PushserveError, DeploymentFailed) as error:
@@ -118,7 +118,7 @@ class Reconciler:
             logger.exception("%s was not reconciled", source)
             return 0
 
-    def _register(self, folder: Tracked, remote: RemoteRefs) -> int:
+    def _register(self, folder: Tracked, remote: RemoteRefs, rule: SourceRule) -> int:
         def make(step: RefAt) -> tuple[Deployment, bool]:
             return self._registry.register(
                 source=folder.source,
@@ -133,8 +133,21 @@ class Reconciler:
 
         return sum(
             created
-            for action in registrations(folder.refs, remote.refs)
+            for action in _due(folder, remote, rule)
             for _, created in register_in_turn(
                 steps_to(action, folder.default_ref, remote.head, remote.refs), make
             )
         )
+
+
+def _due(folder: Tracked, remote: RemoteRefs, rule: SourceRule) -> list[RefAt]:
+    """Give what differs from the remote, and what the operator's globs ask for and is new."""
+    moved = registrations(folder.refs, remote.refs)
+    if not deploys_path(rule, folder.path):
+        return [action for action in moved if not action.commit]
+    known = folder.refs.keys() | folder.deleted
+    new = [ref for ref in sorted(remote.refs.keys() - known) if finds_ref(rule, ref)]
+    return [
+        *(action for action in moved if not action.commit or deploys_ref(rule, action.ref)),
+        *(RefAt(ref, remote.refs[ref]) for ref in new),
+    ]

@@ -13,11 +13,12 @@ from pushserve_server.deploy.register_target import Target, clean_target
 from pushserve_server.deploy.remote_asks import RemoteAsks
 from pushserve_server.domain.records import Deployment, Model
 from pushserve_server.domain.ref_names import full_branch, full_names, short_name
-from pushserve_server.errors import DeploymentFailed, NotFound, Unavailable
+from pushserve_server.errors import DeploymentFailed, NotFound, SourceRefused, Unavailable
 from pushserve_server.registry import Registry
-from pushserve_server.settings import Settings
+from pushserve_server.settings import Settings, SourceRule
+from pushserve_server.source.filters import check_path, check_ref
 from pushserve_server.source.remote import RemoteRefs, resolve
-from pushserve_server.source.rules import allowed_spelling
+from pushserve_server.source.rules import allowed_spelling, find_rule
 from pushserve_server.source.urls import parse_url
 
 _ASKS: Final = RemoteAsks()
@@ -58,7 +59,7 @@ def register(
 
     Raises:
         BadInput: a field is wrong.
-        SourceRefused: the operator has not listed the source.
+        SourceRefused: the operator has not listed the source, or not this ref or folder of it.
         NotFound: the remote has no such repository, ref or default branch.
         Unavailable: the remote is silent, and without it the default branch is not known.
         AlreadyExists, NotPossibleNow: the model's name belongs to another folder.
@@ -66,13 +67,35 @@ def register(
     target = clean_target(source=source, ref=ref, commit=commit, path=path, model=model)
     known = registry.source_urls(parse_url(target.source).name)
     target = replace(target, source=allowed_spelling(target.source, settings.sources, known))
+    rule = find_rule(target.source, settings.sources)
     remote = _ask(asks, target)
     targets = [replace(target, path=folder) for folder in _folders(registry, target)]
     resolved = [found for each in targets if (found := _resolve(registry, each, remote))]
     if not resolved:
         raise _nothing_found(target, remote)
+    resolved = _deployed(rule, resolved)
     deployments = [_register(registry, found, remote, retry=retry) for found in resolved]
     return deployments[0]
+
+
+def _deployed(rule: SourceRule, resolved: Sequence[_Resolved]) -> list[_Resolved]:
+    """Give what the operator's globs let pass, and what is gone: it is to be retired.
+
+    Raises:
+        SourceRefused: REF_NOT_DEPLOYED, PATH_NOT_DEPLOYED; nothing is left.
+    """
+    passed, refused = [], None
+    for found in resolved:
+        try:
+            check_path(rule, found.target.source, found.target.path)
+            if found.ref and found.commit:
+                check_ref(rule, found.target.source, found.ref)
+            passed.append(found)
+        except SourceRefused as error:
+            refused = error
+    if refused is not None and not passed:
+        raise refused
+    return passed
 
 
 def _register(

@@ -181,7 +181,8 @@ class Tracked:
 
     `refs` maps full names to the commit of the newest deployment, else of the served
     version; "" where the ref was gone, or could not be resolved. `model` is "" while
-    unknown, and `default_ref` where nothing answers calls that name no ref.
+    unknown, and `default_ref` where nothing answers calls that name no ref. `deleted` are
+    refs that somebody had deleted here.
     """
 
     source: str
@@ -189,3 +190,4 @@ class Tracked:
     model: str
     refs: dict[str, str]
     default_ref: str = ""
+    deleted: frozenset[str] = frozenset()

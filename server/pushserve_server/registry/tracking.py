@@ -29,7 +29,7 @@ def tracked_folders(tables: Tables) -> list[Tracked]:
     """Give every folder with a ref that is served or was registered, by source and path.
 
     Of a ref the newest deployment says where it was seen, whether that went live or not.
-    Refs that were deleted here are left out, and so are those that never were.
+    Refs that were deleted here are told apart; those that never were are left out.
     """
     folders: dict[tuple[str, str], Tracked] = {}
     # Served refs first, whose folders know their model; deployments are newer.
@@ -39,8 +39,15 @@ def tracked_folders(tables: Tables) -> list[Tracked]:
             (seen.source, seen.path), Tracked(seen.source, seen.path, seen.model, {})
         )
         folder.refs[seen.ref] = seen.commit
-    defaults = _defaults(tables, served)
-    return [replace(folders[key], default_ref=defaults.get(key, "")) for key in sorted(folders)]
+    defaults, deleted = _defaults(tables, served), _deleted(tables)
+    return [
+        replace(
+            folders[key],
+            default_ref=defaults.get(key, ""),
+            deleted=frozenset(deleted[key] - folders[key].refs.keys()),
+        )
+        for key in sorted(folders)
+    ]
 
 
 def _defaults(tables: Tables, served: Sequence[_Seen]) -> dict[tuple[str, str], str]:
@@ -56,6 +63,16 @@ def _defaults(tables: Tables, served: Sequence[_Seen]) -> dict[tuple[str, str], 
         (url, path): default_ref(names[url, path], branch, hint)
         for url, path, branch, hint in tuples(query)
     }
+
+
+def _deleted(tables: Tables) -> dict[tuple[str, str], set[str]]:
+    """Give, by source and path, the refs of deployments that are history."""
+    deployments = tables.deployments
+    query = deployments.select(deployments.source, deployments.path, deployments.ref)
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for source, path, ref in tuples(query.where(deployments.forgotten).distinct()):
+        found[source, path].add(ref)
+    return found
 
 
 def _served(tables: Tables) -> list[_Seen]:
