@@ -61,7 +61,8 @@ class Judge:
             and door in ("rows", "tensor")
         ):
             return Ask(door, DOCUMENTED)
-        for told in as_documented(frame, self.case.frame, rows=door == "rows"):
+        dates = {feature.name for feature in self.pushed.signature.inputs if feature.as_dates}
+        for told in as_documented(frame, self.case.frame, dates, rows=door == "rows"):
             if self._verdict(self.own(told), got)[0] not in (WRONG, UNJUST):
                 return Ask(door, DOCUMENTED)
         shown = f"; rows {frame.head(2).to_dict('records')} {[str(t) for t in frame.dtypes]}"
@@ -130,14 +131,22 @@ def difference(expected: np.ndarray, got: np.ndarray) -> str:
 
 
 def as_documented(
-    frame: pd.DataFrame, fitted: pd.DataFrame, *, rows: bool
+    frame: pd.DataFrame, fitted: pd.DataFrame, dates: set[str], *, rows: bool
 ) -> Iterator[pd.DataFrame]:
     """Give a frame as docs/repository.md says that it reaches a model.
 
     There is one null on the way, which is NaN, or None where the model was fitted on None or takes
     nothing else; numbers are of 64 bits; JSON's whole numbers are int64, beside nulls float64.
+    Times are text, but in the columns that are known to hold `dates`. A column of nulls alone is
+    taken for every type, so for text too.
     """
-    yield frame.apply(lambda column: _documented(column, rows=rows))
+
+    def documented(column: pd.Series) -> pd.Series:
+        return column if column.name in dates else _documented(column, rows=rows)
+
+    yield frame.apply(documented)
+    if frame.isna().all().any():
+        yield frame.apply(lambda c: c.astype("str") if c.isna().all() else documented(c))
     has_none = {
         name for name in fitted.columns if any(value is None for value in fitted[name].tolist())
     }
@@ -145,7 +154,7 @@ def as_documented(
     for none in (has_none & texts, texts):
         yield frame.apply(
             lambda column, none=none: (
-                _with_none(column) if column.name in none else _documented(column, rows=rows)
+                _with_none(column) if column.name in none else documented(column)
             )
         )
 

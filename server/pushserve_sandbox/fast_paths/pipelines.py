@@ -71,7 +71,8 @@ def _pipeline_paths(pipeline: Any) -> Iterator[FastPath]:
             if name != "transform" and hasattr(last, function.__name__)
         }
         if before and shared:
-            yield FastPath(_STEPS_ONCE, slow, on_own_values(shared, last))
+            outputs = on_own_values(shared, last)
+            yield FastPath(_STEPS_ONCE, slow, outputs, is_own_code=True)
 
 
 def _composed(chain: Step, start: Any) -> Any:

@@ -52,7 +52,11 @@ def _first_passed(
     estimator: Any, predictor: EstimatorPredictor, rows: Sequence[Array], how: str | None
 ) -> tuple[EstimatorPredictor, str, int]:
     trial = Trial(predictor.build_input, predictor.functions, rows)
-    for fast_path in _fast_paths(estimator):
+    fast_paths = _fast_paths(estimator)
+    own_code = [fast_path for fast_path in fast_paths if fast_path.is_own_code][:1]
+    if how is None and own_code and trial.passed(own_code[0]):
+        trial.share(own_code[0])
+    for fast_path in fast_paths:
         if how in (None, fast_path.how) and (count := trial.passed(fast_path)):
             return predictor.with_fast_path(fast_path), fast_path.how, count
     return predictor, "", 0

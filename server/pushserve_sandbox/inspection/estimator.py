@@ -21,8 +21,16 @@ from pushserve_runtime.signature import (
     OutputSpec,
     Signature,
 )
+from pushserve_sandbox.inspection.counted_columns import counts_to_try
 from pushserve_sandbox.inspection.estimator_structure import takes_dicts, takes_texts, texts_follow
-from pushserve_sandbox.inspection.feature_names import feature_names, known_features, names_unknown
+from pushserve_sandbox.inspection.feature_names import (
+    Names,
+    NamesUnknown,
+    feature_names,
+    known_features,
+    names_unknown,
+    numbered,
+)
 from pushserve_sandbox.inspection.feature_types import decide_features, declared_outputs
 from pushserve_sandbox.inspection.fitted_columns import takes_categories
 from pushserve_sandbox.inspection.input_forms import (
@@ -35,6 +43,7 @@ from pushserve_sandbox.inspection.input_forms import (
     matrix_form,
     table_forms,
 )
+from pushserve_sandbox.inspection.open_trials import settle_types
 from pushserve_sandbox.inspection.own_code import on_own_values
 from pushserve_sandbox.inspection.probing import (
     SINGLE_PROBES,
@@ -46,6 +55,7 @@ from pushserve_sandbox.inspection.probing import (
     plain_rows,
     probe_nullable,
     same,
+    says_of_names,
     works,
 )
 from pushserve_sandbox.inspection.record_features import record_features
@@ -79,6 +89,12 @@ def inspect_estimator(
     """
     try:
         return _Inspection(estimator, declared, example_rows).run()
+    except NamesUnknown:
+        for count in counts_to_try(estimator):
+            counted = _Inspection(estimator, declared, example_rows, numbered(count))
+            if counted.takes_no_other_count():
+                return counted.run()
+        raise
     except BuildFailed as failure:
         if failure.reason != "TRIAL_FAILED" or not example_rows:
             raise
@@ -91,13 +107,19 @@ def inspect_estimator(
 class _Inspection:
     """One estimator under inspection; each step adds what it found."""
 
-    def __init__(self, estimator: Any, declared: Declared, example_rows: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        estimator: Any,
+        declared: Declared,
+        example_rows: Sequence[Any],
+        names: Names | None = None,
+    ) -> None:
         self.estimator = estimator
         self.declared = declared
         self.functions = output_functions(estimator)
         self.main = next(iter(self.functions))
         self.example_rows = example_rows
-        self.names = feature_names(estimator, declared, example_rows)
+        self.names = names or feature_names(estimator, declared, example_rows)
         if takes_dicts(estimator):
             features, self.known = record_features(estimator)
         else:
@@ -113,6 +135,7 @@ class _Inspection:
         rows = self._find_rows()
         if self.names.guessed:
             rows = self._without_unneeded(rows)
+        self.handed = settle_types(self.handed, rows, self._takes)
         self._find_nullable(rows)
         outputs = self._find_outputs(rows)
         signature = Signature(
@@ -125,10 +148,27 @@ class _Inspection:
         )
         return predictor_for(self.estimator, signature)
 
+    def takes_no_other_count(self) -> bool:
+        """Whether it takes just so many columns of an array, tried with one more and one less."""
+        rows = attempt(self._find_rows)
+        if isinstance(rows, BaseException) or self.handed.form is InputForm.FRAME:
+            return False
+        others = [range(len(self.features) - 1), [*range(len(self.features)), -1]]
+        return not any(
+            self._takes(replace(self.handed, features=features), some)
+            for columns in others
+            if columns
+            and (features := tuple(self.features[i] for i in columns))
+            and (some := [[row[i] for i in columns] for row in rows])
+        )
+
     def _call(self, handed: Handed, rows: list[Row], name: str) -> Any:
         build = input_function(self.estimator, handed.layout, handed.features, handed.form)
         data = build(arrays_of(handed.layout, handed.features, rows))
         return dense(self.functions[name](data), len(rows))
+
+    def _takes(self, handed: Handed, rows: list[Row]) -> bool:
+        return works(partial(self._call, handed, rows, self.main))
 
     def _output(self, rows: list[Row], name: str) -> Array:
         return to_array(self._call(self.handed, rows, name))
@@ -160,7 +200,7 @@ class _Inspection:
             features = (*self.features[:index], *self.features[index + 1 :])
             handed = replace(self.handed, features=features)
             fewer = [[*row[:index], *row[index + 1 :]] for row in rows]
-            if not works(partial(self._call, handed, fewer, self.main)):
+            if not self._takes(handed, fewer):
                 index += 1
             elif self.features[index].name in self.names.unused:
                 self._set_feature(index, accepts=Accepts.UNUSED)
@@ -239,7 +279,7 @@ class _Inspection:
         changed = [
             [("text" if i == column else v) for i, v in enumerate(row)] for column in columns
         ]
-        return any(works(partial(self._call, handed, [text], self.main)) for text in changed)
+        return any(self._takes(handed, [text]) for text in changed)
 
     def _is_same(self, matrix: Handed, table: Handed, features: tuple[Feature, ...]) -> bool:
         """Whether a matrix gives what a frame gives, on rows whose values all differ."""
@@ -276,7 +316,9 @@ class _Inspection:
             if handed.form not in (InputForm.OBJECTS, InputForm.FRAME):
                 continue
             result = attempt(partial(self._answers, handed, rows))
-            if not isinstance(result, BaseException) and not _all_same(found, result):
+            if isinstance(result, BaseException) or _all_same(found, result):
+                continue
+            if not says_of_names(partial(self._answers, handed, rows)):
                 raise BuildFailed(
                     "SIGNATURE_UNKNOWN",
                     "the model answers otherwise to a DataFrame than to an array, and does not "
@@ -291,7 +333,7 @@ class _Inspection:
         def accepts(changed: Row) -> bool:
             # Code of people's own may fill a null by what stands in the rows beside it.
             tried = ([changed], [changed, *rows]) if is_own else ([changed],)
-            return any(works(partial(self._call, self.handed, some, self.main)) for some in tried)
+            return any(self._takes(self.handed, some) for some in tried)
 
         found = probe_nullable(self.features, self.known, row, accepts)
         if self.handed.layout is Layout.TABLE:
@@ -326,7 +368,7 @@ class _Inspection:
             features[index] = replace(feature, null_is_none=True, dtype=dtype)
             handed = replace(self.handed, features=tuple(features))
             changed = [None if i == index else value for i, value in enumerate(row)]
-            if works(partial(self._call, handed, [changed], self.main)):
+            if self._takes(handed, [changed]):
                 self._set_feature(index, null_is_none=True)
                 result[index] = True
         return result

@@ -10,6 +10,7 @@ from pushserve_runtime.build_error import BuildFailed
 from pushserve_runtime.job_spec import Declared
 from pushserve_runtime.signature import DType
 from pushserve_sandbox.inspection.column_knowledge import Known
+from pushserve_sandbox.inspection.counted_columns import count_told
 from pushserve_sandbox.inspection.estimator_structure import takes_dicts, takes_texts, texts_follow
 from pushserve_sandbox.inspection.fitted_columns import know_columns
 from pushserve_sandbox.inspection.input_forms import is_fitted_on_names, parts_of
@@ -41,18 +42,23 @@ def feature_names(estimator: Any, declared: Declared, example_rows: Sequence[Any
     """Name the estimator's features.
 
     Raises:
-        BuildFailed: SIGNATURE_UNKNOWN, neither it nor the manifest nor the examples tell.
+        NamesUnknown: neither it nor the manifest nor the examples tell.
     """
     if is_fitted_on_names(estimator):
         return Names([str(name) for name in estimator.feature_names_in_])
     if takes_texts(estimator) or (texts_follow(estimator) and len(declared.inputs) < 2):
         return Names([declared.inputs[0].name if len(declared.inputs) == 1 else "text"])
-    count = getattr(estimator, "n_features_in_", None) or len(declared.inputs)
+    count = count_told(estimator) or len(declared.inputs)
     if len(declared.inputs) == count and count:
         return Names([feature.name for feature in declared.inputs])
     if count:
-        return Names([f"x{i}" for i in range(int(count))], real=False)
+        return numbered(count)
     return _shown_or_inside(estimator, example_rows)
+
+
+def numbered(count: int) -> Names:
+    """Name the columns of an array."""
+    return Names([f"x{i}" for i in range(count)], real=False)
 
 
 def _shown_or_inside(estimator: Any, example_rows: Sequence[Any]) -> Names:
@@ -61,7 +67,7 @@ def _shown_or_inside(estimator: Any, example_rows: Sequence[Any]) -> Names:
     if example_rows and isinstance(example_rows[0], Mapping):
         return Names([str(name) for name in example_rows[0]])
     if example_rows and isinstance(example_rows[0], list) and not fitted_on_names_inside(estimator):
-        return Names([f"x{i}" for i in range(len(example_rows[0]))], real=False)
+        return numbered(len(example_rows[0]))
     inner = fitted_on_names_inside(estimator)
     if inner is None:
         raise names_unknown()
@@ -71,9 +77,13 @@ def _shown_or_inside(estimator: Any, example_rows: Sequence[Any]) -> Names:
     return Names(names, guessed=True, unused=unused)
 
 
-def names_unknown() -> BuildFailed:
+class NamesUnknown(BuildFailed):
+    """Nobody tells the features' names."""
+
+
+def names_unknown() -> NamesUnknown:
     """Say that nobody tells the features' names."""
-    return BuildFailed(
+    return NamesUnknown(
         "SIGNATURE_UNKNOWN",
         "the model does not say which columns it takes",
         'commit examples.json with a row: [{"input": {"column": value, …}}], or [{"input": '

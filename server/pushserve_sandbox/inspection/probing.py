@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice, product
 from typing import Any, Final
@@ -154,6 +156,18 @@ def attempt(run: Callable[[], Any]) -> Any:
             return run()
         except (Exception, SystemExit) as error:  # noqa: BLE001 (the edge of a trial: it is the answer)
             return error
+
+
+def says_of_names(run: Callable[[], Any]) -> bool:
+    """Whether scikit-learn warns that what a step is given has names, or has none.
+
+    It does where the step was fitted on the other: so what was tried is not what was fitted on.
+    """
+    with quiet(), warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        with suppress(Exception, SystemExit):
+            run()
+    return any("feature names, but" in str(item.message) for item in said)
 
 
 def same(first: Any, second: Any) -> bool:

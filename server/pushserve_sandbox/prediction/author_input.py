@@ -74,8 +74,13 @@ def _series(feature: Feature, values: Sequence[Any], *, chosen: bool) -> Any:
 
 
 def _null(feature: Feature, values: Sequence[Any]) -> Any:
-    """Give what a null of these values is; numbers that keep the type they came in have NaN."""
+    """Give what a null of these values is.
+
+    Numbers that keep the type they came in have NaN, truth values None, as pandas reads JSON.
+    """
     present = [value for value in values if value is not None]
+    if feature.is_open and present and all(type(value) is bool for value in present):
+        return None
     if feature.is_open and feature.null_is_none:
         are_numbers = {type(value) for value in present} <= {int, float}
         are_numbers = are_numbers if present else feature.dtype.is_number

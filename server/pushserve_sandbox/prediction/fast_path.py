@@ -23,12 +23,15 @@ class FastPath:
     for rows that are left to the estimator itself (mostly because it refuses them).
     `outputs` do not change what `start` gave. `how` says it in a few words. `by_row` tells that
     a row's answer does not depend on the rows beside it, as it may where BLAS multiplies.
+    `is_own_code` tells that it is the estimator's own code, called once where it calls it for
+    each output: few rows show whether that is so.
     """
 
     how: str
     start: Callable[[Any], Any]
     outputs: Mapping[str, Callable[[Any], Any]]
     by_row: bool = False
+    is_own_code: bool = False
 
 
 def is_matrix(data: Any, columns: int) -> TypeGuard[Matrix]:

@@ -1,0 +1,67 @@
+"""Open trials: what columns whose type is open take, found out by trying."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from pushserve_runtime.signature import Accepts, DType, Feature, Layout
+from pushserve_sandbox.inspection.input_forms import Handed
+from pushserve_sandbox.inspection.probing import SINGLE_PROBES, Row
+
+Takes = Callable[[Handed, list[Row]], bool]
+"""Whether an estimator takes rows in this form."""
+
+_OF_NULLS: Final = (DType.FLOAT64, DType.STRING)
+"""Types of a column in which every value of a call is null."""
+
+
+def settle_types(handed: Handed, rows: Sequence[Row], takes: Takes) -> Handed:
+    """Narrow the features that are open to what the estimator takes; `rows` are some of these."""
+    return _of_nulls(_of_whole_numbers(handed, rows, takes), rows, takes)
+
+
+def _of_whole_numbers(handed: Handed, rows: Sequence[Row], takes: Takes) -> Handed:
+    """Have float64 reach columns in which 2 is refused and 2.0 is not, as code that writes does."""
+    columns = [
+        i
+        for i, feature in enumerate(handed.features)
+        if feature.is_open and all(type(row[i]) in (int, float) for row in rows)
+    ]
+    if not columns or _takes_whole(handed, rows, columns, takes):
+        return handed
+    # The columns of an array have one type.
+    groups = [columns] if handed.layout is Layout.MATRIX else [[i] for i in columns]
+    for group in groups[:SINGLE_PROBES]:
+        if not _takes_whole(handed, rows, group, takes):
+            handed = _changed(handed, group, dtype=DType.FLOAT64, accepts=Accepts.DTYPE)
+    return handed
+
+
+def _takes_whole(handed: Handed, rows: Sequence[Row], columns: Sequence[int], takes: Takes) -> bool:
+    """Whether it takes whole numbers as such, or refuses the same numbers as float64 too."""
+    whole = [_with(row, {i: round(row[i]) for i in columns}) for row in rows]
+    floats = [_with(row, {i: float(round(row[i])) for i in columns}) for row in rows]
+    return takes(handed, whole) or not takes(handed, floats)
+
+
+def _of_nulls(handed: Handed, rows: Sequence[Row], takes: Takes) -> Handed:
+    """Choose the type of nulls that come alone, where one of the two is refused."""
+    for column in [i for i, f in enumerate(handed.features) if f.is_open][:SINGLE_PROBES]:
+        null = [_with(rows[0], {column: None})]
+        if not takes(handed, null):
+            tried = (_changed(handed, [column], dtype=dtype) for dtype in _OF_NULLS)
+            handed = next((other for other in tried if takes(other, null)), handed)
+    return handed
+
+
+def _with(row: Row, values: dict[int, Any]) -> Row:
+    return [values.get(i, value) for i, value in enumerate(row)]
+
+
+def _changed(handed: Handed, columns: Sequence[int], **changes: Any) -> Handed:
+    features: list[Feature] = list(handed.features)
+    for i in columns:
+        features[i] = replace(features[i], **changes)
+    return replace(handed, features=tuple(features))
