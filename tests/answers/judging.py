@@ -72,7 +72,26 @@ class Judge:
         """Ask for several callers at once: what each gets does not hang on the others."""
         requests = [self.pushed.message(self.given(frame)) for frame in frames]
         for frame, got in zip(frames, self.pushed.ask(requests), strict=True):
-            yield self.compare("together", frame, self.own(frame), got)
+            own = self.own(frame)
+            ask = self.compare("together", frame, own, got)
+            rounded = ask.verdict == WRONG and self._varies_by_rounding(frame, own, frames)
+            yield Ask("together", DOCUMENTED) if rounded else ask
+
+    def _varies_by_rounding(
+        self, frame: pd.DataFrame, own: Own, frames: list[pd.DataFrame]
+    ) -> bool:
+        """Whether BLAS gives the estimator itself other last digits for this batch.
+
+        Large ids in a linear model make much of them. Of the steps here, one alone looks at others.
+        """
+        place = next(i for i, other in enumerate(frames) if other is frame)
+        start = sum(len(other) for other in frames[:place])
+        batch = self.own(pd.concat(frames, ignore_index=True))
+        if isinstance(own, Exception) or isinstance(batch, Exception):
+            return False
+        parts = {name: values[start : start + len(frame)] for name, values in batch.items()}
+        differs = any(difference(values, parts[name]) for name, values in own.items())
+        return differs and "Centred" not in repr(self.case.model)
 
     def own(self, frame: pd.DataFrame) -> Own:
         """The estimator's own outputs, each asked on rows of its own; what it raises."""

@@ -11,13 +11,15 @@ import pytest
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import VotingClassifier
+from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
+from pushserve_sandbox.inspection import estimator as inspecting
+from pushserve_sandbox.inspection.column_knowledge import Known
 from tests.fixtures.doors import Doors
 
 rng = np.random.default_rng(0)
@@ -213,3 +215,65 @@ def test_truth_values_beside_nulls_are_no_difference(folder, steps):
     result = folder.build(model.fit(frame, LABELS))
 
     assert result["ok"], result
+
+
+class Tail(Silent):
+    """A meta-estimator that has one more column decide, which what it holds does not see."""
+
+    def __init__(self, inner=None):
+        self.inner = inner
+
+    def fit(self, data, target):
+        self.inner_ = self.inner.fit(data, target)
+        self.classes_ = self.inner_.classes_
+        return self
+
+    def predict(self, data):
+        return np.where(data["c"] > 0, self.inner_.predict(data), "no")
+
+
+def first_columns(end=None):
+    columns = make_column_transformer((StandardScaler(), ["a", "b"]))
+    return make_pipeline(columns, end or LogisticRegression())
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        StackingClassifier([("m", first_columns())], cv=2, passthrough=True),
+        make_pipeline(
+            make_union(make_column_transformer((StandardScaler(), ["a"])), "passthrough"),
+            LogisticRegression(),
+        ),
+        make_pipeline(
+            make_union(
+                make_column_transformer((StandardScaler(), ["a", "b"])),
+                make_column_transformer(("passthrough", ["c"])),
+            ),
+            LogisticRegression(),
+        ),
+        VotingClassifier([("a", first_columns()), ("b", last())], voting="soft"),
+        Tail(first_columns()),
+    ],
+)
+def test_a_column_that_some_part_sees_is_used(folder, model):
+    """What the others leave out is no reason to hold its values back."""
+    frame = pd.DataFrame(X, columns=["a", "b", "c"])
+    model.fit(frame, np.where(frame.c > 0, "yes", "no"))
+
+    doors = Doors(model, folder.signature(model, engine="worker"))
+
+    assert model.predict(frame).tolist() == doors.table(frame)["label"].tolist()
+    assert model.predict(frame).tolist() == doors.rows(frame)["label"].tolist()
+
+
+def test_that_a_column_is_not_used_is_proved(folder, monkeypatch):
+    """What fitting left may mislead; two values then show that the column is seen."""
+    frame = pd.DataFrame(X, columns=["a", "b", "c"])
+    model = last().fit(frame, np.where(frame.c > 0, "yes", "no"))
+    unused = [Known(numbers=True), Known(numbers=True), Known(used=False)]
+    monkeypatch.setattr(inspecting, "known_features", lambda _model, _names: list(unused))
+
+    doors = Doors(model, folder.signature(model, engine="worker"))
+
+    assert model.predict(frame).tolist() == doors.table(frame)["label"].tolist()

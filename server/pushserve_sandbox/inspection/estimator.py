@@ -43,7 +43,7 @@ from pushserve_sandbox.inspection.input_forms import (
     matrix_form,
     table_forms,
 )
-from pushserve_sandbox.inspection.open_trials import settle_types
+from pushserve_sandbox.inspection.open_trials import seen_columns, settle_types
 from pushserve_sandbox.inspection.own_code import on_own_values
 from pushserve_sandbox.inspection.probing import (
     SINGLE_PROBES,
@@ -135,6 +135,7 @@ class _Inspection:
         rows = self._find_rows()
         if self.names.guessed:
             rows = self._without_unneeded(rows)
+        self.handed = seen_columns(self.handed, rows, self._differ)
         self.handed = settle_types(self.handed, rows, self._takes)
         self._find_nullable(rows)
         outputs = self._find_outputs(rows)
@@ -169,6 +170,12 @@ class _Inspection:
 
     def _takes(self, handed: Handed, rows: list[Row]) -> bool:
         return works(partial(self._call, handed, rows, self.main))
+
+    def _differ(self, handed: Handed, rows: list[Row], others: list[Row]) -> bool:
+        first = attempt(partial(self._answers, handed, rows))
+        second = attempt(partial(self._answers, handed, others))
+        raised = [isinstance(answer, BaseException) for answer in (first, second)]
+        return any(raised) or not _all_same(first, second)
 
     def _output(self, rows: list[Row], name: str) -> Array:
         return to_array(self._call(self.handed, rows, name))

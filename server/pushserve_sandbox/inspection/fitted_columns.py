@@ -51,7 +51,9 @@ class _Visit:
 
     def look(self, estimator: Any, columns: Columns, branch: str) -> dict[int, Known]:
         """Say what an estimator knows that takes just these columns."""
-        if is_identity(estimator) or isinstance(estimator, str):
+        if is_identity(estimator):
+            return _bare(columns, branch)
+        if isinstance(estimator, str):
             return {}
         found = self._parts(estimator, columns, branch)
         if is_library(estimator):
@@ -79,6 +81,8 @@ class _Visit:
             if (taken := self._columns_of(item, estimator, i, columns)) is not None
         ]
         found = self._beside(inner, branch)
+        if hasattr(estimator, "final_estimator_") and getattr(estimator, "passthrough", False):
+            _merge(found, _bare(columns, branch, numbers=is_library(estimator)), both)
         for column in columns:
             if column is not None and (column not in found or is_bare(found[column])):
                 found[column] = own.get(column, _seen_by(estimator, branch))
@@ -143,6 +147,11 @@ class _Visit:
             _merge(seen, self.look(inner, own, here), then)
             _merge(found, seen, both)
         return found
+
+
+def _bare(columns: Columns, branch: str, *, numbers: bool = False) -> dict[int, Known]:
+    """Say of columns that they are used, and no more."""
+    return {c: Known(branch=branch, numbers=numbers) for c in columns if c is not None}
 
 
 def _seen_by(estimator: Any, branch: str) -> Known:

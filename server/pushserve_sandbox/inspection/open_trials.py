@@ -15,6 +15,32 @@ Takes = Callable[[Handed, list[Row]], bool]
 
 _OF_NULLS: Final = (DType.FLOAT64, DType.STRING)
 """Types of a column in which every value of a call is null."""
+_ANY: Final = (1.5, -7.25)
+"""Two values, so that whoever looks at them tells them apart."""
+
+
+Differ = Callable[[Handed, list[Row], list[Row]], bool]
+"""Whether an estimator answers differently to some rows and to others, or to one of them alone."""
+
+
+def seen_columns(handed: Handed, rows: Sequence[Row], differ: Differ) -> Handed:
+    """Open those of the unused columns whose values change an answer, so that they are kept.
+
+    What is known of an estimator's structure says which are unused; this is the proof.
+    """
+    unused = [i for i, f in enumerate(handed.features) if f.accepts is Accepts.UNUSED]
+    opened = _changed(handed, unused, accepts=Accepts.ANYTHING)
+
+    def matters(columns: Sequence[int]) -> bool:
+        made = [
+            [_with(row, {i: value * (i + 1) for i in columns}) for row in rows] for value in _ANY
+        ]
+        return differ(opened, *made)
+
+    if not unused or not matters(unused):
+        return handed
+    seen = unused if len(unused) > SINGLE_PROBES else [i for i in unused if matters([i])]
+    return _changed(handed, seen or unused, accepts=Accepts.ANYTHING)
 
 
 def settle_types(handed: Handed, rows: Sequence[Row], takes: Takes) -> Handed:
