@@ -24,6 +24,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -129,6 +130,13 @@ def _default(item: dataclasses.Field[Any]) -> Any:
 _Given: Final = create_model("Settings", __base__=_Base, **_fields())
 
 
+def _field_of(text: str) -> str:
+    """Find the field that pydantic's settings could not parse: it says which in words alone."""
+    return next(
+        (item.name for item in dataclasses.fields(Settings) if f'"{item.name}"' in text), "…"
+    )
+
+
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
     """Read and check the configuration; `overrides` come from the command line.
 
@@ -145,6 +153,12 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
         given = _Given(**values)
     except ValidationError as error:
         raise ConfigError(_explain(error)) from None
+    except SettingsError as error:
+        # Of fields that are lists; its own text names classes.
+        name = _field_of(str(error))
+        raise ConfigError(
+            f"{_PREFIX}{name.upper()}: it is no JSON, which a list in the environment has to be"
+        ) from None
     except (OSError, ValueError, RecursionError) as error:
         path = os.environ.get("PUSHSERVE_CONFIG")
         raise ConfigError(f"the configuration file {path} cannot be read: {error}") from None

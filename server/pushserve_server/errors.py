@@ -109,6 +109,12 @@ class Unavailable(PushserveError):
         self.retry_after = retry_after
 
 
+class RegistryUnavailable(Unavailable):
+    """The registry's database cannot be used just now. What is loaded goes on answering."""
+
+    reason = "REGISTRY_UNAVAILABLE"
+
+
 class DeadlineExceeded(PushserveError):
     """The caller's deadline passed before the work was done."""
 

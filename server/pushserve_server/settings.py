@@ -19,6 +19,8 @@ from pushserve_server.domain.records import Trust
 
 HIDDEN: Final = "hidden"
 """Marks, in a field's metadata, what must not be shown."""
+HIDDEN_TEXT: Final = "(hidden)"
+"""Stands there instead."""
 
 
 class ConfigError(Exception):
@@ -43,6 +45,22 @@ def split_address(value: str) -> tuple[str, int]:
     if not host or not port.isdigit() or int(port) > 65535:
         raise ValueError(f'an address is "host:port", such as "127.0.0.1:50051"; this is {value!r}')
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def without_password(url: str) -> str:
+    """Give a URL with its password hidden, and its query, which may hold one as well.
+
+    A password may hold "?", "#" and "@" that should have been encoded: then nothing is sure.
+    """
+    # Not by urlunsplit: it takes slashes away from sqlite:////path.
+    scheme, separator, rest = url.partition("://")
+    given, at, place = rest.rpartition("@")
+    if "?" in given or "#" in given:
+        return f"{scheme}{separator}{HIDDEN_TEXT}"
+    user, colon, _ = given.partition(":")
+    base, mark, _ = place.partition("?")
+    password, query = colon and f":{HIDDEN_TEXT}", mark and f"?{HIDDEN_TEXT}"
+    return f"{scheme}{separator}{user}{password}{at}{base}{query}"
 
 
 def is_loopback(host: str) -> bool:

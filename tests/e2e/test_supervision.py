@@ -313,6 +313,38 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.mark.postgres
+def test_a_server_that_starts_before_its_database_waits_for_it(cluster: Cluster, tmp_path: Path):
+    """It says what is wrong; SIGTERM ends the wait, too."""
+    url = cluster.new_database()
+    cluster.stop()
+    log = tmp_path / "server.log"
+
+    def go_on(_pid: int) -> None:
+        until(lambda: log.exists() and "nothing answers at its address" in log.read_text())
+        cluster.go_on()
+
+    server = start(tmp_path, "", {"frontends": 1, "database_url": url}, meanwhile=go_on)
+    try:
+        assert [] == list(server.stub.List(pb.ListRequest(), timeout=20).models)
+        assert 1 == log.read_text().count("waiting for it")
+    finally:
+        stop(server)
+    cluster.stop()
+    try:
+        log.unlink()
+        with log.open("wb") as output:
+            waiting = subprocess.Popen(
+                [BIN / "pushserve", "serve"], env={**os.environ, **server.settings}, stderr=output
+            )
+        until(lambda: "waiting for it" in log.read_text())
+        waiting.send_signal(signal.SIGTERM)
+        assert 0 == waiting.wait(30)
+        assert "Traceback" not in log.read_text()
+    finally:
+        cluster.go_on()
+
+
+@pytest.mark.postgres
 @pytest.mark.long
 def test_a_registry_that_is_away_ends_nothing(cluster: Cluster, hub: GitHost, tmp_path: Path):
     """Frontend and deployer end meanwhile; they are back as soon as it is. So is the drain."""
@@ -332,6 +364,11 @@ def test_a_registry_that_is_away_ends_nothing(cluster: Cluster, hub: GitHost, tm
         cluster.stop()
         server.process.send_signal(signal.SIGTERM)
         assert 0 == server.process.wait(40)
+        log = server.log.read_text()
+        assert "Traceback" not in log
+        # Each of its processes says so once a minute, and once more as it ends or starts.
+        said = log.count("the registry's database cannot be used just now: nothing answers")
+        assert 3 <= said <= 20, log
     finally:
         with contextlib.suppress(AssertionError):
             cluster.go_on()

@@ -11,9 +11,14 @@ from typing import Any
 
 from pushserve_client.cli import screen
 from pushserve_server.config import load_settings
-from pushserve_server.settings import HIDDEN, ConfigError, Settings
-
-_HIDDEN = "(hidden)"
+from pushserve_server.settings import (
+    HIDDEN,
+    HIDDEN_TEXT,
+    ConfigError,
+    Settings,
+    SourceRule,
+    without_password,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +74,18 @@ def _origin(name: str, in_file: frozenset[str]) -> str:
 def _shown(field: Field[Any], settings: Settings) -> Any:
     name, value = field.name, getattr(settings, field.name)
     if name == "database_url":
-        return _without_password(settings.database)
+        return without_password(settings.database)
     if HIDDEN in field.metadata:
-        return _HIDDEN if value else ""
+        return HIDDEN_TEXT if value else ""
     if name == "sources":
-        return [{"url": _without_password(rule.url), "trust": rule.trust} for rule in value]
+        return [_rule(rule) for rule in value]
     return str(value) if isinstance(value, Path) else value
 
 
-def _without_password(url: str) -> str:
-    """Hide the password, and the query, which may hold one as well."""
-    # Not by urlunsplit: it takes slashes away from sqlite:////path.
-    base, mark, _ = url.partition("?")
-    scheme, separator, rest = base.partition("://")
-    given, at, host = rest.rpartition("@")
-    user, colon, _ = given.partition(":")
-    password, query = colon and f":{_HIDDEN}", mark and f"?{_HIDDEN}"
-    return f"{scheme}{separator}{user}{password}{at}{host}{query}"
+def _rule(rule: SourceRule) -> dict[str, Any]:
+    globs = {"refs": list(rule.refs), "paths": list(rule.paths)}
+    given = {name: value for name, value in globs.items() if value}
+    return {"url": without_password(rule.url), "trust": rule.trust, **given}
 
 
 def _toml(value: Any) -> str:

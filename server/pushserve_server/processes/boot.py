@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pushserve_server.processes.outage_lines import OutageLines
 from pushserve_server.settings import Settings
 from pushserve_server.supervision.child_process import SHOW_STACKS
 from pushserve_server.supervision.heartbeat import BEAT_EVERY, Heartbeat, Heartbeats
@@ -118,3 +119,5 @@ def set_up_logging(settings: Settings, name: str) -> None:
         stream=sys.stderr,
         force=True,
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(OutageLines())

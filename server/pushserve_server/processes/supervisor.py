@@ -7,6 +7,7 @@ import logging
 import secrets
 import signal
 import socket
+import tempfile
 import threading
 import time
 from collections import deque
@@ -21,11 +22,12 @@ from pushserve_server.access.certificates import CertificateFiles, CertificateWa
 from pushserve_server.build.bundles import Bundles
 from pushserve_server.errors import Unavailable
 from pushserve_server.processes.boot import Boot, set_up_logging
+from pushserve_server.processes.registry_start import open_registry
 from pushserve_server.processes.transport_choice import choose_transport
 from pushserve_server.registry import Registry
 from pushserve_server.registry.notifications import ChangeListener
 from pushserve_server.sandbox_client import SandboxClient, start_zygote
-from pushserve_server.settings import Settings, split_address
+from pushserve_server.settings import ConfigError, Settings, split_address
 from pushserve_server.source.rules import check_rules
 from pushserve_server.supervision.child_process import ChildProcess
 from pushserve_server.supervision.duty import Duty, DutyThread
@@ -268,20 +270,27 @@ def serve(settings: Settings, fork_server: ForkServer) -> None:
     """Run a server until SIGTERM or Ctrl-C.
 
     Raises:
-        ConfigError: the data directory or the port is taken, or a certificate file is no good.
+        ConfigError: the data directory or the port cannot be had, the database is none that can be
+            waited for, or a certificate file is no good.
     """
     set_up_logging(settings, "supervisor")
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     check_rules(settings.sources)
     files = CertificateFiles.of(settings)
     certificates = CertificateWatch(files) if files else None
-    settings.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+    _make_data_dir(settings)
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
     with (
         contextlib.closing(LockFile(data_layout.lock_file(settings))) as lock,
         run_directory(settings) as run_dir,
         reserve_port(settings.listen) as port,
     ):
-        registry = Registry.open(settings.database)
+        registry = open_registry(settings, stopped)
+        if registry is None:
+            fork_server.stop(time.monotonic() + settings.start_timeout)
+            return
         supervisor = Supervisor(
             settings,
             run_dir,
@@ -301,6 +310,15 @@ def serve(settings: Settings, fork_server: ForkServer) -> None:
         finally:
             data_layout.address_file(settings).unlink(missing_ok=True)
             _try("closing the registry", registry.close)
+
+
+def _make_data_dir(settings: Settings) -> None:
+    try:
+        settings.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=settings.data_dir):
+            pass
+    except OSError as error:
+        raise ConfigError(f"data_dir: {settings.data_dir}: {error.strerror}") from None
 
 
 def _address(settings: Settings, port: int) -> str:

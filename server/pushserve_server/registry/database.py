@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from peewee import Database, InterfaceError, OperationalError
+from peewee import Database, DatabaseError, InterfaceError, OperationalError
 from playhouse.migrations import Runner
 from playhouse.pool import (
     MaxConnectionsExceeded,
@@ -26,8 +26,9 @@ from playhouse.pool import (
     PooledSqliteDatabase,
 )
 
-from pushserve_server.errors import Unavailable
+from pushserve_server.errors import RegistryUnavailable
 from pushserve_server.registry.clock import Clock, shared_clock, wall_time
+from pushserve_server.registry.database_trouble import trouble
 from pushserve_server.registry.tables import EPOCH, Tables
 
 _MIGRATIONS: Final = Path(__file__).with_name("migrations")
@@ -68,14 +69,17 @@ class RegistryDatabase:
 
         Raises:
             ValueError: the URL is of no form that is known.
-            Unavailable: the database cannot be reached.
+            RegistryUnavailable: the database cannot be used; the text says why.
         """
         scheme, separator, rest = url.partition("://")
         postgres = postgres_url(url)
         if postgres is not None:
             store = cls(_postgres(postgres), postgres=True)
         elif separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
-            store = cls(_sqlite(Path(rest[1:])), postgres=False)
+            try:
+                store = cls(_sqlite(Path(rest[1:])), postgres=False)
+            except OSError as error:
+                raise _away(error.strerror or "") from error
         else:
             # The URL itself may hold a password.
             raise ValueError(
@@ -132,8 +136,11 @@ class RegistryDatabase:
         try:
             with self._database.connection_context():
                 yield
-        except (OperationalError, InterfaceError, MaxConnectionsExceeded) as error:
-            raise Unavailable("the registry's database cannot be used just now") from error
+        except (DatabaseError, InterfaceError, MaxConnectionsExceeded) as error:
+            why = trouble(error)
+            if not (why or isinstance(error, (OperationalError, InterfaceError))):
+                raise  # a defect here
+            raise _away(why) from error
 
     @contextmanager
     def reading(self) -> Iterator[Tables]:
@@ -185,6 +192,12 @@ class RegistryDatabase:
         self._changed.told = True
         if self._postgres:
             self._database.execute_sql(f"NOTIFY {CHANNEL}")
+
+
+def _away(why: str) -> RegistryUnavailable:
+    return RegistryUnavailable(
+        "the registry's database cannot be used just now" + (f": {why}" if why else "")
+    )
 
 
 def _postgres(url: str) -> Any:

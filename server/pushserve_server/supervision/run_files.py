@@ -23,7 +23,8 @@ from pushserve_server.unix_sockets import file_id
 
 logger = logging.getLogger(__name__)
 
-_RUN_ROOT: Final = Path("/tmp")  # noqa: S108 (mkdtemp makes the name below it)
+_RUN_ROOTS: Final = (Path("/tmp"), Path("/dev/shm"))  # noqa: S108 (mkdtemp makes names below)
+"""The first that can be written: unix sockets need a short path."""
 _RUN_PREFIX: Final = "pushserve-"
 
 
@@ -96,20 +97,37 @@ def announce(settings: Settings, address: str, run_dir: Path) -> None:
 
 
 def _clean_up_after_killed(settings: Settings) -> None:
-    """Remove what a server that was killed on this data directory left in /tmp."""
+    """Remove what a server that was killed on this data directory left of its run folder."""
     file = data_layout.address_file(settings)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         run_dir = Path(json.loads(file.read_text())["run_dir"])
-        if run_dir.parent == _RUN_ROOT and run_dir.name.startswith(_RUN_PREFIX):
+        if run_dir.parent in _RUN_ROOTS and run_dir.name.startswith(_RUN_PREFIX):
             shutil.rmtree(run_dir, ignore_errors=True)
     file.unlink(missing_ok=True)
 
 
+def _make_run_directory() -> Path:
+    tried = []
+    for root in _RUN_ROOTS:
+        try:
+            return Path(tempfile.mkdtemp(prefix=_RUN_PREFIX, dir=root))
+        except OSError as error:
+            tried.append(f"{root}: {error.strerror}")
+    raise ConfigError(
+        f"there is no folder for the server's sockets ({'; '.join(tried)}); one of these has to "
+        "be writable"
+    )
+
+
 @contextlib.contextmanager
 def run_directory(settings: Settings) -> Iterator[Path]:
-    """Make a directory with a short path: unix sockets allow about 100 characters."""
+    """Make a directory with a short path: unix sockets allow about 100 characters.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
     _clean_up_after_killed(settings)
-    path = Path(tempfile.mkdtemp(prefix=_RUN_PREFIX, dir=_RUN_ROOT))
+    path = _make_run_directory()
     try:
         data_layout.workers_dir(path).mkdir(mode=0o700)
         yield path
