@@ -63,6 +63,7 @@ HALVED = frozenset(
         "test_kinds_of_models.py",
         "test_limits.py",
         "test_old_environments.py",
+        "test_pushes.py",
         "test_open_types.py",
         "test_own_code.py",
         "test_reconciler.py",
@@ -99,6 +100,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             file = str(super()._split_scope(nodeid))
             folder = file.rpartition("/")[0]
-            return folder if folder.endswith("/one_server") else file
+            return folder if folder.endswith(("/one_server", "/reasons")) else file
 
     return ByServer(config, log)

@@ -171,7 +171,7 @@ def test_follow_to_ready(run, fake_server):
 
 
 def test_follow_to_failed(run, fake_server):
-    """Exit code 1, the reason and what to change."""
+    """Exit code 1, the reason, what to change, and the command that tries it again."""
     fake_server.service.script("d", pb.DEPLOYMENT_STATE_FAILED, error=FAILURE)
 
     result = run("deployment", "d", "--follow")
@@ -179,7 +179,8 @@ def test_follow_to_failed(run, fake_server):
     assert 1 == result.exit_code
     assert (
         "error: ARTIFACT_MISSING while checking: there is no model\ncommit model.joblib\n"
-        == result.stderr
+        "to try the same commit again: pushserve register https://github.com/acme/iris "
+        "--ref refs/heads/main --retry\n" == result.stderr
     )
 
 

@@ -1,5 +1,6 @@
 """Deploy commands: `register`, and following a deployment until it has ended."""
 
+import shlex
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -167,3 +168,13 @@ def print_failure(deployment: Deployment) -> None:
         screen.fail(deployment.message or "the deployment failed")
         return
     screen.fail(f"{failure.reason} while {failure.step.lower()}: {failure.message}", failure.fix)
+    screen.remark(f"to try the same commit again: {_again(deployment)}")
+
+
+def _again(deployment: Deployment) -> str:
+    """Give the command that registers it once more, though its commit has failed."""
+    options = {"--ref": deployment.ref, "--path": deployment.path}
+    if not deployment.ref:
+        options["--commit"] = deployment.commit
+    given = [part for name, value in options.items() if value for part in (name, value)]
+    return shlex.join(["pushserve", "register", deployment.source, *given, "--retry"])

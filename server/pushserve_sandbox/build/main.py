@@ -79,7 +79,7 @@ def build(
     except BuildFailed as error:
         failure = _naming_the_file(error, str(spec.get("examples") or "")).to_json()
     except MemoryError:
-        fix = "make the model smaller, or ask the server's operator for a higher limit"
+        fix = "make the model smaller, or ask the server's operator for more (sandbox_memory)"
         failure = BuildFailed("SANDBOX_MEMORY", "it needs too much memory", fix).to_json()
     except Exception:
         logger.exception("a build failed for a reason of its own")

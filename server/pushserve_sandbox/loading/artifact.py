@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import joblib
@@ -85,9 +86,13 @@ def _load_skops(spec: JobSpec) -> Any:
         raise BuildFailed(
             "SKOPS_UNTRUSTED_TYPES",
             f"{path.name} holds types that this server does not trust: {listed(names)}",
-            "ask the server's operator to add them to the setting skops_trusted_types, "
-            "or save the model without them",
+            "save the model without them, or ask the server's operator to trust them too, by this "
+            f"line above the sources in the configuration file:\n{_trusting([*trusted, *names])}",
         ) from error
+
+
+def _trusting(types: Sequence[str]) -> str:
+    return f"skops_trusted_types = [{', '.join(json.dumps(name) for name in types)}]"
 
 
 # By the format that the server has judged, never by the file's name: a format that is missing

@@ -23,6 +23,10 @@ _LOST: Final = re.compile(
 _LOST_OLD: Final = re.compile(
     r"module '(?P<module>[^']{1,120})' has no attribute '(?P<name>[^']{1,120})'"
 )
+_ITS_FILES: Final = (
+    "commit the file into the model's folder, and open it by its path from there, such as "
+    "open('towns.csv'): a model can open no other file"
+)
 _SANDBOX: Final = {
     "network": (
         "SANDBOX_NETWORK",
@@ -37,7 +41,7 @@ _SANDBOX: Final = {
     "file": (
         "SANDBOX_FILE",
         "tried to open a file that is not the model's",
-        "read only files of the model's folder",
+        _ITS_FILES,
     ),
 }
 
@@ -122,7 +126,7 @@ def _memory(error: BaseException, what: str) -> BuildFailed | None:
     return BuildFailed(
         "SANDBOX_MEMORY",
         f"{what}: it needs more memory than the server gives a model",
-        "make the model smaller, or ask the server's operator for a higher limit",
+        "make the model smaller, or ask the server's operator for a higher limit (sandbox_memory)",
     )
 
 
@@ -152,7 +156,9 @@ def _by_text(error: BaseException, spec: JobSpec, what: str, reason: str) -> Bui
         lost = _LOST.match(start) or _LOST_OLD.match(start)
         if lost and not place(error, spec.folder):
             return _lost(lost["name"], lost["module"], spec, what)
-    if reason == "ARTIFACT_UNREADABLE":
+    if came_from(error, FileNotFoundError):
+        fix = _ITS_FILES
+    elif reason == "ARTIFACT_UNREADABLE":
         fix = "save the model again (joblib.dump, pickle.dump, skops.io.dump) and commit that file"
     elif reason == "TRIAL_FAILED":
         fix = "commit examples.json with a row that it takes, or correct the code"

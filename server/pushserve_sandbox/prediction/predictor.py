@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pushserve_runtime.frames import Array
 from pushserve_runtime.output_arrays import NotAnOutput, dense, to_array
-from pushserve_runtime.signature import Signature
+from pushserve_runtime.signature import DType, Signature
 from pushserve_sandbox.prediction.fast_path import FastPath
 from pushserve_sandbox.prediction.model_inputs import InputFunction
 from pushserve_sandbox.prediction.model_outputs import OutputFunction
@@ -82,5 +82,13 @@ class EstimatorPredictor:
         columns = array.values.shape[1] if array.values.ndim == 2 else 0
         spec = self._specs[name]
         if columns != spec.columns or array.dtype is not spec.dtype:
-            raise NotAnOutput(f"{name} is {columns} columns of {array.dtype}")
+            raise NotAnOutput(
+                f"{name} is {_form(columns, array.dtype)} for these rows, and was "
+                f"{_form(spec.columns, spec.dtype)} when it was built: have the model give one "
+                "type whatever its input's type is, say by astype(float)"
+            )
         return array
+
+
+def _form(columns: int, dtype: DType) -> str:
+    return f"{columns} columns of {dtype}" if columns else str(dtype)

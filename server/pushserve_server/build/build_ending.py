@@ -73,7 +73,7 @@ def _raised(name: str) -> DeploymentFailed:
         return DeploymentFailed(
             "SANDBOX_MEMORY",
             "it needs too much memory",
-            "Make the model smaller; or ask the server's operator for a higher limit.",
+            "Make the model smaller; or ask the server's operator for more (sandbox_memory).",
         )
     if name in ("SystemExit", "KeyboardInterrupt", "GeneratorExit"):
         return DeploymentFailed(
@@ -84,7 +84,7 @@ def _raised(name: str) -> DeploymentFailed:
     return DeploymentFailed(
         "BUILD_FAILED",
         f"the build itself went wrong ({name})",
-        "The server's operator finds more in its log; then register it again with retry.",
+        "The server's operator finds more in its log; then register it again with --retry.",
     )
 
 

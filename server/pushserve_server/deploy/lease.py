@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _TRIED_AGAIN: Final = (
-    "It is tried again by itself, after pauses that grow to 15 minutes; register it again to try "
-    "at once."
+    "It is tried again by itself, after pauses that grow to 15 minutes; register it again with "
+    "--retry to try at once."
 )
 
 

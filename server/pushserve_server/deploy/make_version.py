@@ -70,7 +70,7 @@ def _check_reachable(lease: Lease, commit: str) -> None:
         raise DeploymentFailed(
             "COMMIT_NOT_REACHABLE",
             f"no branch or tag of the repository reaches commit {commit[:12]}",
-            "Push a branch or tag that holds the commit, and register it again.",
+            "Push a branch or tag that holds the commit, and register it again with --retry.",
         )
 
 

@@ -20,6 +20,23 @@ logger = logging.getLogger(__name__)
 
 _MOST_ATTEMPTS: Final = 10
 _TAKE_AGAIN: Final = 3.0
+_FIXES: Final = {
+    "MODEL_NAME_TAKEN": (
+        'Write a name that is free in pushserve.toml (name = "…") and push, or register it again '
+        "with --model."
+    ),
+    "MODEL_RENAMED": "Register it by the name that it is served as, or delete that model first.",
+    "REF_NOT_DEPLOYED": (
+        "Push to a branch or tag that these globs name, or have the operator change refs and "
+        "register it again with --retry."
+    ),
+    "PATH_NOT_DEPLOYED": (
+        "Move the model to a folder that these globs name, or have the operator change paths and "
+        "register it again with --retry."
+    ),
+    "SOURCE_NOT_ALLOWED": "When the source is listed, register it again with --retry.",
+}
+"""What to do about a refusal that a call would get as well, where its text does not say all."""
 
 
 def run(lease: Lease) -> None:
@@ -62,7 +79,7 @@ def _work(lease: Lease) -> None:
     except DeploymentFailed as error:
         lease.fail(error)
     except PushserveError as error:
-        fix = "Correct this and register it again with retry."
+        fix = _FIXES.get(error.code_reason, "Correct this and register it again with --retry.")
         lease.fail(DeploymentFailed(error.code_reason, error.message, fix))
     except Exception:
         if lease.has_moved:
@@ -88,7 +105,7 @@ def _check_attempts(lease: Lease) -> None:
         raise DeploymentFailed(
             "GAVE_UP",
             f"it was begun {_MOST_ATTEMPTS} times, and the server stopped each time",
-            "The server's operator finds more in its log; then register it again with retry.",
+            "The server's operator finds more in its log; then register it again with --retry.",
         )
 
 
@@ -96,5 +113,5 @@ def _internal() -> DeploymentFailed:
     return DeploymentFailed(
         "INTERNAL",
         "the server failed while it worked on this",
-        "Register it again with retry; the server's operator finds more in its log.",
+        "Register it again with --retry; the server's operator finds more in its log.",
     )

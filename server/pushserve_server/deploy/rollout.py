@@ -16,7 +16,13 @@ _POLL: Final = 0.1
 _LOOK_AGAIN: Final = 1.0
 """How long a deployer that takes a moved ref up again waits for the frontends, in seconds."""
 _RETRY: Final = (
-    "Register it again with retry; if it fails again, the server's operator finds more in its log."
+    "Register it again with --retry; if it fails again, the server's operator finds more in its "
+    "log."
+)
+_LOAD: Final = (
+    "Correct what it raised, and push again: a model is served from a folder that holds the "
+    "repository's files and nothing that the build wrote. If nothing in it is wrong, say where the "
+    "machine had no memory left, register it again with --retry."
 )
 _DIFFERS: Final = (
     "The model that is loaded to be served answers otherwise than the one that was built: have its "
@@ -78,7 +84,7 @@ def _not_loaded(lease: Lease, version: Version) -> str:
         raise DeploymentFailed(
             "LOAD_FAILED",
             f"the model passed its checks and could not be loaded: {outcome.error}",
-            _RETRY,
+            _LOAD,
         )
     return "" if isinstance(outcome, Loaded) else ", ".join(outcome.missing)
 

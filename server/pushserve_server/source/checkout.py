@@ -30,7 +30,8 @@ def materialise(
     Raises:
         BadInput: `folder` is no relative folder.
         DeploymentFailed: FOLDER_NOT_FOUND, SYMLINK_NOT_ALLOWED, SUBMODULE_NOT_ALLOWED,
-            BAD_FILE_NAME, BAD_FILE_MODE, ARTIFACT_TOO_LARGE, REPOSITORY_TOO_LARGE, LFS_POINTER.
+            BAD_FILE_NAME, REPOSITORY_CORRUPT, ARTIFACT_TOO_LARGE, REPOSITORY_TOO_LARGE,
+            LFS_POINTER.
         Unavailable, Cancelled: as Tree's methods.
     """
     prefix = folder_prefix(folder)
@@ -65,11 +66,7 @@ def _check_kinds(entries: Sequence[Entry]) -> None:
         if entry.is_submodule:
             raise refusals.submodule(entry.path)
         if not entry.is_file:
-            raise DeploymentFailed(
-                "BAD_FILE_MODE",
-                f"{entry.path} has mode {entry.mode}; a file has 100644 or 100755",
-                "Commit the file anew: git rm --cached it, then git add it.",
-            )
+            raise refusals.not_a_file(entry.path, f"{entry.kind} of mode {entry.mode}")
         if not paths.isdisjoint(map(str, PurePosixPath(entry.path).parents)):
             raise bad_file_name(entry.path, "a file and a folder have the same name")
 

@@ -76,7 +76,7 @@ _LONGEST_LINE: Final = 500
 
 _CHECK_ACCESS: Final = (
     "Check the URL's spelling, and that this server may read the repository: a private one needs "
-    "an ssh URL and a deploy key on the server."
+    "an ssh URL and a deploy key on the server. Then register it again with --retry."
 )
 
 
@@ -118,7 +118,10 @@ def _unreachable(message: str) -> Unavailable:
 def _deployment_failed(reason: str, where: str, gist: str) -> DeploymentFailed:
     match reason:
         case "COMMIT_NOT_FOUND":
-            fix = "Push the commit to a branch or tag of that repository, then register again."
+            fix = (
+                "Push the commit to a branch or tag of that repository, then register it again "
+                "with --retry."
+            )
             return DeploymentFailed(reason, f"{where} does not have the commit", fix)
         case "REPOSITORY_TOO_LARGE":
             fix = (
@@ -130,7 +133,7 @@ def _deployment_failed(reason: str, where: str, gist: str) -> DeploymentFailed:
         case "REPOSITORY_CORRUPT":
             fix = (
                 "Run `git fsck --strict` in the repository; rewrite the commits that it names, or "
-                "push them again from a clone that is whole."
+                "push them again from a clone that is whole. Then register it again with --retry."
             )
             return DeploymentFailed(reason, f"objects of {where} are broken: {gist}", fix)
         case _:
@@ -143,10 +146,16 @@ def _unreadable(reason: str, where: str, gist: str) -> DeploymentFailed:
             fix = "Register the URL that the repository has moved to (often with .git at its end)."
             message = f"{where} redirects to another address, which this server does not follow"
         case "DUBIOUS_OWNERSHIP":
-            fix = "The operator makes the server's user the owner of that folder."
+            fix = (
+                "The operator makes the server's user the owner of that folder; then register it "
+                "again with --retry."
+            )
             message = f"{where} belongs to another user of the server's machine, so git refuses it"
         case "UNKNOWN_HOST_KEY":
-            fix = "The operator adds the host's key to the server's known_hosts (ssh-keyscan)."
+            fix = (
+                "The operator adds the host's key to the server's known_hosts (ssh-keyscan); then "
+                "register it again with --retry."
+            )
             message = f"the ssh host of {where} is not known to this server"
         case _:
             fix, message = _CHECK_ACCESS, f"{where} cannot be read: {gist}"
