@@ -29,6 +29,7 @@ from pydantic_settings import (
 )
 
 from pushserve_client.kubernetes_variables import is_kubernetes_variable
+from pushserve_client.variables import CLIENT_VARIABLES
 from pushserve_runtime.closest_name import closest_name, did_you_mean
 from pushserve_server.settings import (
     HIDDEN,
@@ -82,9 +83,12 @@ class _Base(BaseSettings):
         values = dict(self)
         for name in ("listen", "webhook_listen"):
             host, _ = split_address(values[name])
-            if not is_loopback(host) and not values["insecure_listen_off_loopback"]:
+            if is_loopback(host) or values["insecure_listen_off_loopback"]:
+                continue
+            missing = _missing_protection(values) if name == "listen" else "TLS is"
+            if missing:
                 raise ValueError(
-                    f"{name}: {host} can be reached by other machines, and TLS and tokens are "
+                    f"{name}: {host} can be reached by other machines, and {missing} "
                     "not set up; listen on 127.0.0.1 behind a proxy that has them, or set "
                     "insecure_listen_off_loopback = true"
                 )
@@ -92,14 +96,25 @@ class _Base(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _check_certificates(self) -> Self:
+    def _check_access(self) -> Self:
         values = dict(self)
         if bool(values["tls_certificate"]) != bool(values["tls_key"]):
             missing = "tls_key" if values["tls_certificate"] else "tls_certificate"
             raise ValueError(f"{missing}: TLS needs both tls_certificate and tls_key")
         if values["tls_client_ca"] and not values["tls_certificate"]:
             raise ValueError("tls_client_ca: without tls_certificate and tls_key there is no TLS")
+        if values["token_file"] and not values["require_tokens"]:
+            raise ValueError("token_file: without require_tokens no call is asked for a token")
         return self
+
+
+def _missing_protection(values: Mapping[str, Any]) -> str:
+    """Say what a port that others can reach needs, and lacks."""
+    lacks = [
+        *([] if values["tls_certificate"] else ["TLS (tls_certificate, tls_key)"]),
+        *([] if values["require_tokens"] else ["tokens (require_tokens)"]),
+    ]
+    return f"{' and '.join(lacks)} {'are' if len(lacks) > 1 else 'is'}" if lacks else ""
 
 
 def _fields() -> dict[str, Any]:
@@ -171,8 +186,8 @@ def _plain(value: Any) -> Any:
 
 def _check_environment() -> None:
     known = {f"{_PREFIX}{name.upper()}" for name in _Given.model_fields}
-    # The second is the client's: where the `pushserve` command finds the server.
-    known |= {"PUSHSERVE_CONFIG", "PUSHSERVE_SERVER"}
+    # All but the first are the client's: how the `pushserve` command reaches the server.
+    known |= {"PUSHSERVE_CONFIG", *CLIENT_VARIABLES}
     unknown = sorted(
         name
         for name, value in os.environ.items()

@@ -6,6 +6,8 @@
     +-- AlreadyExists          the name is taken
     +-- NotPossibleNow         the thing's state does not allow it
     +-- SourceRefused          the operator has not listed the source, or not for this
+    +-- Unauthenticated        the call has no token, or one that lets nobody in
+    +-- NotAllowed             its token is not for this method or model
     +-- Overloaded             more arrived than can be done; names when to try again
     +-- Unavailable            a worker or the remote cannot be reached just now
     +-- DeadlineExceeded       the caller's deadline passed
@@ -85,6 +87,18 @@ class SourceRefused(PushserveError):
     """The operator has not listed the source."""
 
     reason = "SOURCE_NOT_ALLOWED"
+
+
+class Unauthenticated(PushserveError):
+    """The call has no token, or one that lets nobody in."""
+
+    reason = "TOKEN_MISSING"
+
+
+class NotAllowed(PushserveError):
+    """The call's token is not for this method, or not for this model."""
+
+    reason = "SCOPE_MISSING"
 
 
 class Overloaded(PushserveError):

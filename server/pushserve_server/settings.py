@@ -115,6 +115,12 @@ class Settings:
     """A file with the certificate's private key (PEM)."""
     tls_client_ca: str = ""
     """A file with the CA that signs callers' certificates (PEM): callers have to show one."""
+    require_tokens: bool = False
+    """Let calls in by tokens alone (`pushserve token create`)."""
+    open_without_token: tuple[Literal["health", "reflection"], ...] = ("health",)
+    """Services that need no token all the same: "health", "reflection"."""
+    token_file: str = ""
+    """A file with tokens that may do everything, one a line; made at start if it is not there."""
     start_timeout: Seconds = 60.0
     """For a process of the server to get ready; one that takes longer is started again."""
     hang_timeout: Seconds = 30.0

@@ -274,6 +274,7 @@ NO_REASONS = {
     "server/commands": "environment variables",
     "server/config.py": "environment variables",
     "server/domain/states.py": "states",
+    "server/processes/main.py": "environment variables",
     "server/registry/database.py": "SQL",
     "server/registry/migrations": "SQL",
     "server/registry/tables.py": "SQL",

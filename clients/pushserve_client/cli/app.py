@@ -79,6 +79,8 @@ _PANELS: Final[dict[str, dict[str, Callable[..., None]]]] = {
     },
 }
 
+app.add_typer(server_commands.token, name="token", rich_help_panel="This machine")
+
 for _panel, _commands in _PANELS.items():
     for _name, _function in _commands.items():
         app.command(_name, rich_help_panel=_panel)(_function)

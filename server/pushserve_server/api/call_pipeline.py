@@ -2,8 +2,8 @@
 
 `admit` is called when a call has come, before anything is done about it, and `finished` when it
 has ended, whichever transport carries it. Both are quick and never wait. Here identity, limits,
-tracing and metrics come in; now they hold the request id, the limits on calls at a time, and
-counters.
+tracing and metrics come in; now they hold the request id, who calls and whether they may, the
+limits on calls at a time, and counters.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from pushserve_server.access.guard import Guard
 from pushserve_server.api.request_ids import RequestIds
 from pushserve_server.api.transport.call import Call, CallerGone, Method, StreamCall
 from pushserve_server.errors import DeadlineExceeded, Overloaded, Unavailable, Unimplemented
@@ -43,10 +44,12 @@ class Count:
 class Pipeline:
     """Admits, routes and accounts for calls. Made on the event loop that methods run on.
 
-    `limits` says how many calls of each group are worked on at a time; more are refused.
+    `limits` says how many calls of each group are worked on at a time; more are refused. `guard`
+    says who may call what; without one, anybody may call everything.
     """
 
-    def __init__(self, limits: Mapping[str, int]) -> None:
+    def __init__(self, limits: Mapping[str, int], guard: Guard | None = None) -> None:
+        self._guard = guard
         self._loop = asyncio.get_running_loop()
         self._limits = dict(limits)
         self._in_flight: dict[str, set[Call]] = {group: set() for group in limits}
@@ -62,12 +65,14 @@ class Pipeline:
         """Serve more methods, also while calls come.
 
         Raises:
-            KeyError: a method's group has no limit.
+            KeyError: a method's group has no limit, or nobody has said who may call it.
         """
         for method in methods:
             for one in (method, method.items):
                 if one is not None:
                     self._limits[one.group]
+                    if self._guard is not None:
+                        self._guard.rule(one.name)
             self._methods[method.name] = method
 
     def names(self) -> list[str]:
@@ -87,6 +92,8 @@ class Pipeline:
         """Let a call in. For an item of a stream, the stream was admitted before.
 
         Raises:
+            Unauthenticated: it has no token, or one that lets nobody in.
+            NotAllowed: its token is not for this method.
             Overloaded: as many calls of its group as are allowed are being worked on.
             Unavailable: the server is stopping.
         """
@@ -95,6 +102,8 @@ class Pipeline:
         group = call.method.group
         if self._draining and group != PROBES and call.method.envelope is None:
             raise Unavailable("the server is stopping", reason="SERVER_STOPPING")
+        if self._guard is not None:
+            call.principal = self._guard.admit(call.method.name, call.metadata)
         in_flight, most = self._in_flight[group], self._limits[group]
         if len(in_flight) >= most:
             raise Overloaded(f"{most} calls are being worked on; try again shortly")

@@ -88,6 +88,7 @@ class PredictDispatcher:
         decode = call.method.decode
         assert decode is not None  # noqa: S101 (methods that come here have a door)
         task: PredictTask = decode(call)
+        call.principal.check_model(task.target[0])
         live = None if task.takes_long else self._loaded(task)
         rows = None if live is None else _decoded(task, live)
         inline = rows and rows.live.engine.inline(rows.request, rows.selection)

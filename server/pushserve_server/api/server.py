@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pushserve.v1 import model_service_pb2 as pb
+from pushserve_server.access.guard import Guard
 from pushserve_server.api import health as health_service
 from pushserve_server.api import reflection
 from pushserve_server.api.call_pipeline import PROBES, WATCHES, Pipeline
@@ -44,10 +45,14 @@ def make_health() -> Health:
 
 
 def make_pipeline(
-    settings: Settings, service: ModelService, predict: PredictDispatcher, health: Health
+    settings: Settings,
+    service: ModelService,
+    predict: PredictDispatcher,
+    health: Health,
+    guard: Guard,
 ) -> Pipeline:
     """Make the pipeline of a frontend, with the methods of every service on the port."""
-    pipeline = Pipeline(limits(settings))
+    pipeline = Pipeline(limits(settings), guard)
     pipeline.add(_predict_methods(predict))
     pipeline.add(methods_of(service, _SERVICE, _CONTROL, WATCHES, except_methods=PREDICT_METHODS))
     pipeline.add(methods_of(health, health_service.SERVICE, PROBES, PROBES))

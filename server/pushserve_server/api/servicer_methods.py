@@ -9,6 +9,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError
 
+from pushserve_server.api.model_limits import check_reply, check_request
 from pushserve_server.api.transport.call import Call, Method, StreamCall
 from pushserve_server.errors import BadInput
 
@@ -53,7 +54,10 @@ def _method(answer: Any, method: MethodDescriptor, group: str, streams: str) -> 
 
 def _unary(answer: Any, parse: Parse) -> Any:
     async def unary(call: Call) -> bytes:
-        reply = await answer(read(call.body, parse), call)
+        request = read(call.body, parse)
+        check_request(call, request)
+        reply = await answer(request, call)
+        check_reply(call, reply)
         data: bytes = reply.SerializeToString()
         return data
 
@@ -62,7 +66,10 @@ def _unary(answer: Any, parse: Parse) -> Any:
 
 def _stream(answer: Any, parse: Parse) -> Any:
     async def stream(call: Call) -> AsyncIterator[bytes]:
-        async for reply in answer(read(call.body, parse), call):
+        request = read(call.body, parse)
+        check_request(call, request)
+        async for reply in answer(request, call):
+            check_reply(call, reply)
             yield reply.SerializeToString()
 
     return stream

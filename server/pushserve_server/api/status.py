@@ -33,6 +33,8 @@ STATUS_CODES: Final[dict[type[errors.PushserveError], grpc.StatusCode]] = {
     errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
     errors.NotPossibleNow: grpc.StatusCode.FAILED_PRECONDITION,
     errors.SourceRefused: grpc.StatusCode.PERMISSION_DENIED,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
     errors.RegistryUnavailable: grpc.StatusCode.UNAVAILABLE,
@@ -68,6 +70,8 @@ def failure(error: Exception, request_id: str = "") -> Failure:
     """Give the status of whatever was raised; what nobody foresaw is only logged."""
     if type(error) is errors.Overloaded:
         known = _overloaded(error.message, error.retry_after)
+    elif type(error) is errors.Unauthenticated:
+        known = _unauthenticated(error.message, error.code_reason)
     elif isinstance(error, errors.PushserveError):
         known = _failure(error)
     else:
@@ -85,6 +89,12 @@ def failure(error: Exception, request_id: str = "") -> Failure:
 def _overloaded(message: str, retry_after: float) -> Failure:
     """Give the status of a refusal, of which there may be thousands a second."""
     return _failure(errors.Overloaded(message, retry_after))
+
+
+@lru_cache(16)
+def _unauthenticated(message: str, reason: str) -> Failure:
+    """Likewise: a wrong token must not cost more than a right one. There are a few texts."""
+    return _failure(errors.Unauthenticated(message, reason=reason))
 
 
 @lru_cache(1)

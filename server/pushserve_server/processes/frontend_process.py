@@ -16,6 +16,8 @@ from typing import Final
 import uvloop
 
 from pushserve_runtime.onnx_session import bound_run_memory
+from pushserve_server.access.admission_tokens import AdmissionTokens
+from pushserve_server.access.guard import Guard
 from pushserve_server.api.doors.trial_calls import ask_every_door
 from pushserve_server.api.health import Health
 from pushserve_server.api.predict_dispatch import PredictDispatcher
@@ -46,6 +48,8 @@ logger = logging.getLogger(__name__)
 POLL: Final = 0.1
 """How often the registry's counter is read when no hint comes, in seconds."""
 HEARTBEAT: Final = 2.0
+_USES: Final = 60.0
+"""How often the registry is told when tokens were used last, in seconds."""
 ANSWER_THREADS: Final = 2
 """For workers' large answers. To check one of 16 MiB may take 350 MB: few at a time."""
 _SWITCH: Final = 0.0001
@@ -63,7 +67,14 @@ class Frontend:
         model_table: ModelTable,
         health: Health,
         looks: Looks,
+        *,
+        guard: Guard,
     ) -> None:
+        self._guard = guard
+        self._admission = (
+            AdmissionTokens(boot.settings, guard) if boot.settings.require_tokens else None
+        )
+        self._noted = time.monotonic()
         self._idle_unload = boot.settings.idle_unload
         self._store = store
         self._model_table = model_table
@@ -88,6 +99,8 @@ class Frontend:
             self._woken = await _wait_for_hint(hint.current(), POLL)
 
     async def _step(self) -> None:
+        if self._admission is not None:
+            self._admission.look_at_file()
         if self._looks.due(time.monotonic(), woken=self._woken):
             await self._look()
         if self._model_table.applied != self._said:
@@ -100,6 +113,8 @@ class Frontend:
         """Read what is to be served, where that has changed."""
         if await self._store.generation() != self._generation:
             snapshot = await self._store.snapshot(self._idle_unload)
+            if self._admission is not None:  # after it: what is read is of its generation or later
+                self._admission.follow(await self._store.tokens())
             await self._model_table.follow(snapshot)
             self._generation = snapshot.generation
 
@@ -109,8 +124,17 @@ class Frontend:
             await asyncio.sleep(HEARTBEAT)
             try:
                 await self._say_applied()
+                if time.monotonic() - self._noted >= _USES:
+                    await self.note_uses()
             except Exception:
                 logger.exception("the registry cannot be told that this frontend lives")
+
+    async def note_uses(self) -> None:
+        """Tell the registry when tokens were used last: not at each call."""
+        self._noted = time.monotonic()
+        uses = self._guard.uses()
+        if uses:
+            await self._store.note_token_uses(uses)
 
     async def _say_applied(self) -> None:
         applied = self._model_table.applied
@@ -185,13 +209,14 @@ async def run(boot: Boot) -> None:
     host, _ = split_address(settings.listen)
     address = f"[{host}]:{boot.port}" if ":" in host else f"{host}:{boot.port}"
     predict = PredictDispatcher(model_table)
-    pipeline = make_pipeline(settings, ModelService(settings, store), predict, health)
+    guard = Guard(required=settings.require_tokens, opened=settings.open_without_token)
+    pipeline = make_pipeline(settings, ModelService(settings, store), predict, health, guard)
     receiving = heartbeats.loop("transport")
     transport = make_transport(boot.transport, pipeline, settings, receiving.beat)
     transport.listen(address)
     await store.started(boot.replica)
     with wakeups.listening(boot.name) as hint:
-        frontend = Frontend(boot, store, model_table, health, Looks(wakeups))
+        frontend = Frontend(boot, store, model_table, health, Looks(wakeups), guard=guard)
         await frontend.begin()
         tasks = [asyncio.create_task(frontend.follow(hint)), asyncio.create_task(frontend.beat())]
         await transport.start()
@@ -207,6 +232,8 @@ async def run(boot: Boot) -> None:
         await predict.close()
         await pipeline.close()
         transport.close()
+        with contextlib.suppress(Unavailable):
+            await frontend.note_uses()
     await model_table.close()
     await store.stopped()
     store.close()

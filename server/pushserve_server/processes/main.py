@@ -25,6 +25,7 @@ _IMPORTS: Final = 30.0
 
 def become_server(settings: Settings) -> NoReturn:
     """Replace this process by the server's."""
+    os.environ.pop("PUSHSERVE_TOKEN", None)  # the command's; no process of the server needs it
     file = os.memfd_create("settings", 0)
     os.write(file, json.dumps(settings.to_json()).encode())
     os.lseek(file, 0, os.SEEK_SET)

@@ -19,6 +19,7 @@ from typing import Final
 
 from pushserve_server import data_layout
 from pushserve_server.access.certificates import CertificateFiles, CertificateWatch
+from pushserve_server.access.token_file import TokenFile
 from pushserve_server.build.bundles import Bundles
 from pushserve_server.errors import Unavailable
 from pushserve_server.processes.boot import Boot, set_up_logging
@@ -291,6 +292,7 @@ def serve(settings: Settings, fork_server: ForkServer) -> None:
         if registry is None:
             fork_server.stop(time.monotonic() + settings.start_timeout)
             return
+        _prepare_tokens(settings, registry)
         supervisor = Supervisor(
             settings,
             run_dir,
@@ -319,6 +321,27 @@ def _make_data_dir(settings: Settings) -> None:
             pass
     except OSError as error:
         raise ConfigError(f"data_dir: {settings.data_dir}: {error.strerror}") from None
+
+
+def _prepare_tokens(settings: Settings, registry: Registry) -> None:
+    """Make the token file where it is not there; say where nobody can come in.
+
+    Raises:
+        ConfigError: the file cannot be made or used.
+    """
+    if not settings.require_tokens:
+        return
+    if settings.token_file:
+        file = TokenFile(Path(settings.token_file))
+        if file.make():
+            logger.info("made %s, with a token that may do everything", settings.token_file)
+        if file.read():
+            return
+    if not registry.issued_tokens():
+        logger.warning(
+            "calls need a token, and there is none yet: "
+            "`pushserve token create NAME --scope admin` makes one"
+        )
 
 
 def _address(settings: Settings, port: int) -> str:

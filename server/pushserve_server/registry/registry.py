@@ -10,13 +10,16 @@ from pushserve_server.registry.clock import Clock
 from pushserve_server.registry.database import RegistryDatabase
 from pushserve_server.registry.deployments import Deployments
 from pushserve_server.registry.frontends import Frontends
+from pushserve_server.registry.issued_tokens import IssuedTokens
 from pushserve_server.registry.leasing import Leases
 from pushserve_server.registry.models import Models
 from pushserve_server.registry.pinning import Pinning
 from pushserve_server.registry.serving import ServingState
 
 
-class Registry(Deployments, Leases, Activation, Models, Pinning, ServingState, Frontends):
+class Registry(
+    Deployments, Leases, Activation, Models, Pinning, ServingState, Frontends, IssuedTokens
+):
     """Every read and write of the registry, each in one transaction.
 
     Calls block, and may come from any thread. What they return is on disk. Every one of

@@ -181,6 +181,20 @@ class KeepAliveRow(Model):
     by_ref = BooleanField(default=False)
 
 
+class TokenRow(Model):
+    """A token that callers show: `digest` is its SHA-256 (hex); `scopes`, `models` JSON lists."""
+
+    id = TextField(primary_key=True)
+    name = TextField()
+    digest = TextField()
+    scopes = TextField()
+    models = TextField()
+    created_at = TimeField()
+    expires_at = TimeField(null=True)
+    revoked_at = TimeField(null=True)
+    last_used_at = TimeField(null=True)
+
+
 class CounterRow(Model):
     """The one row (id 1) that counts what matters to whoever serves."""
 
@@ -227,5 +241,6 @@ class Tables:
         self.frontends = _bound(FrontendRow, "frontends", database)
         self.loads = _bound(LoadRow, "loads", database)
         self.keep_alives = _bound(KeepAliveRow, "demands", database)
+        self.tokens = _bound(TokenRow, "tokens", database)
         self.counter = _bound(CounterRow, "counter", database)
         self.clock = _bound(ClockRow, "clock", database)

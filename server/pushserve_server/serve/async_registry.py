@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from datetime import datetime
 from typing import TypeVar
 
+from pushserve_server.domain.access_token import AccessToken
 from pushserve_server.domain.records import Deployment, Snapshot, Version
 from pushserve_server.registry import Registry
 from pushserve_server.serve.deployment_watches import DeploymentWatches
@@ -66,6 +68,14 @@ class AsyncRegistry:
     async def snapshot(self, idle_unload: float) -> Snapshot:
         """Read what is to be served."""
         return await self._on(self._serving, lambda registry: registry.snapshot(idle_unload))
+
+    async def tokens(self) -> list[AccessToken]:
+        """Read the tokens that callers show."""
+        return await self._on(self._serving, lambda registry: registry.issued_tokens())
+
+    async def note_token_uses(self, uses: Mapping[str, datetime]) -> None:
+        """Note when tokens were used last."""
+        await self._on(self._heartbeats, lambda registry: registry.note_token_uses(uses))
 
     async def versions(self, ids: Iterable[int]) -> dict[int, Version]:
         """Read version rows, which never change."""

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import grpc
 
+from pushserve_server.access.guard import ANYBODY
 from pushserve_server.api.status import DETAILS_KEY, Failure, failure
 from pushserve_server.api.transport.bounds import Bounds
 from pushserve_server.api.transport.call import (
@@ -141,6 +142,7 @@ class AioCall:
         self.deadline = math.inf if left is None else time.time() + left
         self.body = b""
         self.request_id = ""
+        self.principal = ANYBODY
         self.started = time.perf_counter()
 
     async def run(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from pushserve_server.access.guard import Principal
 from pushserve_server.api.status import Failure
 
 Metadata = Sequence[tuple[str, str | bytes]]
@@ -35,6 +36,8 @@ class Call(Protocol):
     """The serialized request; empty for a `StreamCall`."""
     request_id: str
     """Set when the call is admitted."""
+    principal: Principal
+    """Who calls; likewise."""
     started: float
     """When it came, by `time.perf_counter`, in seconds."""
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
 
+from pushserve_server.access.guard import ANYBODY
 from pushserve_server.api.status import DETAILS_KEY, Failure, failure
 from pushserve_server.api.transport.call import (
     REQUEST_ID,
@@ -55,7 +56,7 @@ class CoreCall:
 
     __slots__ = (
         "_call", "_ended", "_owner",
-        "body", "deadline", "metadata", "method", "request_id", "started",
+        "body", "deadline", "metadata", "method", "principal", "request_id", "started",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, event: Any, method: Method) -> None:
@@ -67,6 +68,7 @@ class CoreCall:
         self.deadline: float = event.call_details.deadline
         self.body = b""
         self.request_id = ""
+        self.principal = ANYBODY
         self.started = time.perf_counter()
 
     def start(self) -> None:

@@ -18,7 +18,7 @@ class ItemCall(ABC):
 
     __slots__ = (
         "_call", "_do", "_envelope", "_listener",
-        "answer", "body", "deadline", "method", "request_id", "started",
+        "answer", "body", "deadline", "method", "principal", "request_id", "started",
     )  # fmt: skip
 
     def __init__(self, call: Call, method: Method, body: bytes, listener: Listener) -> None:
@@ -33,6 +33,7 @@ class ItemCall(ABC):
         self.deadline = call.deadline
         self.method = method
         self.request_id = call.request_id
+        self.principal = call.principal
         self.started = time.perf_counter()
 
     @property
