@@ -62,9 +62,14 @@ class _Caller:
 
 
 class Pushed:
-    """A model that a build has let through, loaded as it is served."""
+    """A model that a build has let through, loaded as it is served.
 
-    def __init__(self, spec: dict[str, Any], built: dict[str, Any], graph: Path | None) -> None:
+    It is asked for every output, or for those alone that are given by `default`.
+    """
+
+    def __init__(
+        self, spec: dict[str, Any], built: dict[str, Any], graph: Path | None, *, default: bool
+    ) -> None:
         self.signature = Signature.from_json(built["signature"])
         self.engine = built["engine"]
         self.reason = built["report"]["engine_reason"]
@@ -83,7 +88,8 @@ class Pushed:
             predictor, joins_calls = load(parsed)
             cap = ROW_CAP if joins_calls else 0
             self._batcher = Batcher(predictor, parsed.answer_limit, parsed.folder, cap)
-        plan = plan_outputs(self.signature, [o.name for o in self.signature.outputs])
+        every = [output.name for output in self.signature.outputs]
+        plan = plan_outputs(self.signature, [] if default else every)
         number = EngineName(self.engine)
         version = Version(
             1, "m", 1, "c" * 40, number, "d" * 64, self.signature, {}, datetime.now(UTC)
@@ -142,7 +148,8 @@ class Pushed:
 
     def _by_worker(self, requests: list[DecodedRequest]) -> list[Outputs | Refused]:
         callers = [_Caller() for _ in requests]
-        mask = (1 << len(self.names)) - 1
+        numbers = enumerate(self.signature.outputs)
+        mask = sum(1 << i for i, output in numbers if output.name in self.names)
         for number, (caller, request) in enumerate(zip(callers, requests, strict=True)):
             body = b"".join(bytes(p) for p in encode_arrays(mask, request.rows, request.arrays))
             self._batcher.add(caller, number, memoryview(body))
@@ -156,7 +163,8 @@ class Pushed:
         if kind == Kind.ERROR:
             said = json.loads(bytes(body))
             return Refused(said["reason"], said.get("raised") or said.get("message") or "")
-        return self._read(decode_result(body, request.rows, self.signature.outputs))
+        wanted = [output for output in self.signature.outputs if output.name in self.names]
+        return self._read(decode_result(body, request.rows, wanted))
 
     def _read(self, arrays: list[Array]) -> Outputs:
         message = pb.PredictResponse.FromString(self._selection.one(arrays))

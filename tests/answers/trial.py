@@ -23,6 +23,9 @@ from tests.answers.doors_asked import Pushed, json_records
 from tests.answers.judging import UNJUST, WRONG, Ask, Judge
 from tests.answers.models import Case, Unfit, random_case
 
+_FEW = 3
+"""Single rows that a quick trial asks for."""
+
 
 @dataclass
 class Outcome:
@@ -43,7 +46,7 @@ class Outcome:
 
 
 def run_trial(seed: int, folder: Path, *, quick: bool = False) -> Outcome:
-    """Make, push and ask the pipeline of a seed; `folder` is empty. `quick` asks for fewer rows."""
+    """Make, push and ask the pipeline of a seed; `folder` is empty. `quick` asks for less."""
     outcome = Outcome(seed)
     rng = np.random.default_rng(seed)
     warnings.simplefilter("ignore")
@@ -66,7 +69,7 @@ def run_trial(seed: int, folder: Path, *, quick: bool = False) -> Outcome:
             return outcome
     else:
         outcome.state = "live"
-    pushed = Pushed(spec, built, graph)
+    pushed = Pushed(spec, built, graph, default=quick)
     outcome.engine = pushed.engine
     for ask in _asks(rng, case, pushed, quick=quick):
         outcome.doors[ask.verdict] = outcome.doors.get(ask.verdict, 0) + 1
@@ -120,7 +123,7 @@ def _asks(rng: np.random.Generator, case: Case, pushed: Pushed, *, quick: bool) 
     seen, fresh = case.frame.head(20).reset_index(drop=True), case.fresh
     singles = list(_single_rows(rng, fresh))
     if quick:
-        singles = [singles[i] for i in rng.permutation(len(singles))[:4]]
+        singles = [singles[i] for i in rng.permutation(len(singles))[:_FEW]]
     for frame in (seen, fresh, *singles):
         own = judge.own(frame)
         yield judge.compare("table", frame, own, pushed.table(judge.given(frame)))

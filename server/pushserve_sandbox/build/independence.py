@@ -35,6 +35,8 @@ SECONDS: Final = 3.0
 _SHORT: Final = 0.1
 """Likewise, for a library's code alone: one row more is asked about."""
 _MOST_GROUPS: Final = 4
+_WHOLE_GROUPS: Final = 2
+"""On which a model is tried whose parts are, each by itself: its others are a library's."""
 _LEAST: Final = 2
 _FEW: Final = 4
 _ITERATING: Final = "sklearn.decomposition._nmf"
@@ -55,11 +57,12 @@ def why_dependent(model: Any, predictor: Predictor, groups: Sequence[Sequence[An
     if is_own and max(map(len, groups), default=0) < _LEAST:
         return _UNKNOWN + "no two rows are known that it takes"
     started = time.thread_time()
-    for rows in groups[:_MOST_GROUPS]:
+    for number, rows in enumerate(groups[:_MOST_GROUPS]):
         arrays = arrays_for(predictor.signature, rows)
         with quiet():
             found = _in_parts(model, predictor, parts, arrays)
-            found = found or _as_a_whole(predictor, rows, is_own=is_own)
+            if not found and (number < _WHOLE_GROUPS or not parts):
+                found = _as_a_whole(predictor, rows, is_own=is_own)
         if found:
             return found
         if is_own and time.thread_time() - started > SECONDS:

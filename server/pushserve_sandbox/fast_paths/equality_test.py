@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -54,37 +55,42 @@ class Trial:
         """Give on how many rows the fast path gave the same bits; 0 where it differed anywhere."""
         names = self._functions.keys() & fast_path.outputs.keys()
         agreed = 0
-        for number, (is_small, batch) in enumerate(self._batches(fast_path)):
+        for number, batch in self._batches(fast_path):
             own = {name: self._own(name, number, batch) for name in names}
             verdict = self._compare(fast_path, batch, own)
             if verdict is False or (fast_path.by_row and not self._in_parts(fast_path, batch, own)):
                 return 0
-            if verdict and not is_small:
+            if verdict and number >= 0:
                 agreed += len(batch[0].values)
         return agreed if names else 0
 
-    def _batches(self, fast_path: FastPath) -> Iterator[tuple[bool, Batch]]:
-        """Give batches of the sizes that matter (BLAS may compute one row differently)."""
-        yield from self._small_batches()
+    def _batches(self, fast_path: FastPath) -> Iterator[tuple[int, Batch]]:
+        """Give batches of the sizes that matter (BLAS may compute one row differently).
+
+        Each has a number of its own, which is negative for those of few rows.
+        """
+        small = enumerate(self._small_batches())
+        for number, batch in islice(small, 1) if fast_path.is_own_code else small:
+            yield -1 - number, batch
         started = time.thread_time()
         most = BLOCK if fast_path.is_own_code else self._count
         for start in range(0, most, BLOCK):
             if start >= _LEAST and time.thread_time() - started > _SECONDS:
                 break
-            yield False, _take(self._rows, slice(start, start + BLOCK))
+            yield start, _take(self._rows, slice(start, start + BLOCK))
 
-    def _small_batches(self) -> Iterator[tuple[bool, Batch]]:
-        yield True, _take(self._rows, slice(0, 1))
+    def _small_batches(self) -> Iterator[Batch]:
+        yield _take(self._rows, slice(0, 1))
         if self._count <= SMALL:  # a worker's look at what a build has tried
             return
-        yield True, _take(self._rows, slice(0, SMALL))
+        yield _take(self._rows, slice(0, SMALL))
         for row in range(1, _SINGLE_ROWS):
-            yield True, _take(self._rows, slice(row, row + 1))
+            yield _take(self._rows, slice(row, row + 1))
         if self._rows[0].values.ndim == 2:
             for number, value in enumerate(_ODD):
                 odd = self._rows[0].values[:1].copy()
                 odd[0, number % odd.shape[1]] = value
-                yield True, [Array(DType.FLOAT64, odd)]
+                yield [Array(DType.FLOAT64, odd)]
 
     def _in_parts(self, fast_path: FastPath, batch: Batch, own: Answers) -> bool:
         """Whether small batches give what the whole one gave, where that is promised."""
