@@ -197,6 +197,7 @@ class AsyncClient:
     async def deployments(
         self,
         *,
+        source: str = "",
         model: str = "",
         ref: str = "",
         state: DeploymentState | None = None,
@@ -204,7 +205,7 @@ class AsyncClient:
     ) -> AsyncIterator[Deployment]:
         """Yield deployments, newest first, without their events."""
         request = requests.list_deployments_request(
-            model=model, ref=ref, state=state, page_size=page_size
+            source=source, model=model, ref=ref, state=state, page_size=page_size
         )
         while True:
             page = await self._call(self._stub.ListDeployments, request)

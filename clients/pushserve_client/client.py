@@ -200,6 +200,7 @@ class Client:
     def deployments(
         self,
         *,
+        source: str = "",
         model: str = "",
         ref: str = "",
         state: DeploymentState | None = None,
@@ -207,7 +208,7 @@ class Client:
     ) -> Iterator[Deployment]:
         """Yield deployments, newest first, without their events."""
         request = requests.list_deployments_request(
-            model=model, ref=ref, state=state, page_size=page_size
+            source=source, model=model, ref=ref, state=state, page_size=page_size
         )
         while True:
             page = self._call(self._stub.ListDeployments, request)

@@ -99,11 +99,12 @@ def pin_request(
 
 
 def list_deployments_request(
-    *, model: str, ref: str, state: DeploymentState | None, page_size: int
+    *, source: str, model: str, ref: str, state: DeploymentState | None, page_size: int
 ) -> pb.ListDeploymentsRequest:
     """Build a request for the first page of deployments."""
     return message_of(
         pb.ListDeploymentsRequest,
+        source=source,
         model=model,
         ref=ref,
         state=_state_number(state),

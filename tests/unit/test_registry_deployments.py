@@ -138,7 +138,7 @@ def test_deployments_come_newest_first_a_page_at_a_time(steps):
     assert () == first[0].events
 
 
-def test_deployments_are_filtered_by_model_ref_and_state(steps):
+def test_deployments_are_filtered_by_source_model_ref_and_state(steps):
     live = steps.live(A)
     tag = steps.register(A, "refs/tags/v1")
     other = steps.register(A, path="two", model="other")
@@ -154,6 +154,9 @@ def test_deployments_are_filtered_by_model_ref_and_state(steps):
     assert {live.name} == names(state=DeploymentState.READY)
     assert {other.name} == names(ref="main", state=DeploymentState.QUEUED)
     assert set() == names(ref="nowhere")
+    failed = steps.register(A, source="https://git.example/rose.git")
+    assert {failed.name} == names(source=failed.source)
+    assert {live.name, tag.name, other.name} == names(source=live.source)
 
 
 def test_a_deployment_that_is_not_there_is_named(registry):

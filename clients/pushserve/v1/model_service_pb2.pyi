@@ -1395,6 +1395,7 @@ class ListDeploymentsRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     REF_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Deployments a page at the most; 0 means 50, more than 1000 means 1000."""
     page_token: _builtins.str
@@ -1405,6 +1406,10 @@ class ListDeploymentsRequest(_message.Message):
     """Only deployments of this ref, in full or short."""
     state: Global___DeploymentState.ValueType
     """Only deployments in this state."""
+    source: _builtins.str
+    """Only deployments of this source (clone URL, in any spelling): also those that failed before
+    they had a model's name.
+    """
     def __init__(
         self,
         *,
@@ -1413,10 +1418,11 @@ class ListDeploymentsRequest(_message.Message):
         model: _builtins.str = ...,
         ref: _builtins.str = ...,
         state: Global___DeploymentState.ValueType = ...,
+        source: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "page_size", b"page_size", "page_token", b"page_token", "ref", b"ref", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "page_size", b"page_size", "page_token", b"page_token", "ref", b"ref", "source", b"source", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

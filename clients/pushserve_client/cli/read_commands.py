@@ -166,6 +166,7 @@ def info(
 def deployments(
     context: typer.Context,
     *,
+    source: Annotated[str, typer.Option("--source", help="Only of this repository.")] = "",
     model: Annotated[str, typer.Option("--model", help="Only of this model.")] = "",
     ref: Annotated[str, typer.Option("--ref", help="Only of this branch or tag.")] = "",
     state: Annotated[
@@ -179,7 +180,9 @@ def deployments(
 ) -> None:
     """List deployments, newest first."""
     with connected(context, server, timeout) as client:
-        pages = client.deployments(model=model, ref=ref, state=state, page_size=min(limit, 1000))
+        pages = client.deployments(
+            source=source, model=model, ref=ref, state=state, page_size=min(limit, 1000)
+        )
         found = list(itertools.islice(pages, limit))
     if as_json:
         screen.print_json(found)
@@ -194,7 +197,9 @@ def _deployment_row(one: Deployment) -> tuple[object, ...]:
     failure = one.failure
     message = f"{failure.reason}: {failure.message}" if failure else one.message
     ref, created = screen.short_ref(one.ref), screen.moment(one.create_time)
-    return one.name, one.model, ref, one.commit[:10], one.state, created, message
+    # One that failed before its model had a name is told by its repository.
+    model = one.model or f"({one.source.rpartition('/')[2].removesuffix('.git')})"
+    return one.name, model, ref, one.commit[:10], one.state, created, message
 
 
 def deployment(

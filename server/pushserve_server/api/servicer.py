@@ -108,7 +108,12 @@ class ModelService:
         state = record_messages.STATE_FROM_PROTO.get(request.state)
         found = await self._store.run(
             lambda registry: registry.list_deployments(
-                model=request.model, ref=request.ref, state=state, limit=size + 1, before=before
+                source=request.source and _known_source(registry, request.source),
+                model=request.model,
+                ref=request.ref,
+                state=state,
+                limit=size + 1,
+                before=before,
             )
         )
         page = found[:size]

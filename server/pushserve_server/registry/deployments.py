@@ -141,6 +141,7 @@ class Deployments:
     def list_deployments(
         self,
         *,
+        source: str = "",
         model: str = "",
         ref: str = "",
         state: DeploymentState | None = None,
@@ -150,6 +151,7 @@ class Deployments:
         """Give deployments without their events, newest first.
 
         Args:
+            source: Only of this clone URL.
             model: Only of this model.
             ref: Only of this ref, full or short.
             state: Only in this state.
@@ -159,11 +161,13 @@ class Deployments:
         Raises:
             BadInput: nothing can be called so.
         """
-        for field, value in (("model", model), ("ref", ref)):
+        for field, value in (("source", source), ("model", model), ("ref", ref)):
             check_text(field, value)
         with self._store.reading() as tables:
             deployments = tables.deployments
             query = deployments.select().order_by(deployments.id.desc()).limit(limit)
+            if source:
+                query = query.where(deployments.source == source)
             if model:
                 query = query.where(deployments.model == model)
             if ref:

@@ -103,3 +103,16 @@ def test_what_is_printed_after_live_can_be_typed(served, push):
     assert 1 == len(json.loads(predicted.stdout)["outputs"]["label"]), predicted.stderr
     called = run(served, BIN / "grpcurl", *grpcurl[1:])
     assert "label" in [output["name"] for output in json.loads(called.stdout)["outputs"]]
+
+
+def test_a_first_push_that_failed_is_found_by_its_repository(served, hub):
+    """Nothing has a name yet; the repository may be spelt as one likes."""
+    repo = hub.create("nothing-yet")
+    repo.commit({"README.md": "soon"})
+    assert 1 == run(served, PROGRAM, "register", repo.url).returncode
+
+    shown = run(served, PROGRAM, "deployments", "--source", repo.url.removesuffix(".git"))
+    (line,) = shown.stdout.splitlines()[1:]
+    assert "(nothing-yet)" == line.split("\t")[1]
+    assert "ARTIFACT_MISSING" in line
+    assert "" == run(served, PROGRAM, "deployments", "--source", f"{repo.url}x").stdout
