@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
 
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve.v1 import model_service_pb2_grpc as pb_grpc
@@ -156,8 +157,12 @@ def test_a_drain_under_64_callers_loses_no_call(transport):
                 try:
                     answered.append(predict(named(name), timeout=20).model)
                 except grpc.RpcError as error:
+                    status = rpc_status.from_call(error)  # None: the connection had ended
+                    refused = status is None or b"SERVER_STOPPING" in status.SerializeToString()
                     if error.code() is not grpc.StatusCode.UNAVAILABLE or name in begun:
                         lost.append((name, error.code(), error.details(), name in begun))
+                    elif not refused:
+                        lost.append((name, error.code(), error.details(), False))
                     return
 
     with ThreadPoolExecutor(64) as pool:

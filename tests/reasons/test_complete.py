@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.import_rules import ROOT
+from tests.reasons import test_calls
 
 FOLDER = Path(__file__).parent
-HEADINGS = ("Reasons of pushes",)
+HEADINGS = ("Reasons of pushes", "Reasons of calls", "Reasons of the webhook")
 
-# What only a fault of the environment brings about, and the test that has it.
+# What only a fault of the environment or the operator's access rules bring about, and the test
+# that does.
 FAULTS = {
     "Reasons of pushes": {
         "SIGNATURE_TOO_LARGE": "test_a_signature_that_is_too_large_is_refused",
@@ -19,7 +21,28 @@ FAULTS = {
         "SANDBOX_UNAVAILABLE": "test_a_child_that_never_got_into_its_jail_is_the_servers_fault",
         "REBUILD_DIFFERS": "test_a_bundle_with_another_signature_is_not_put_under_a_version",
     },
-    "Reasons of calls": {},
+    "Reasons of calls": {
+        "OVERLOADED": "test_each_request_of_a_stream_counts_towards_the_limit",
+        "LOAD_FAILED": "test_a_worker_that_cannot_load_its_model_ends_the_wait_with_its_reason",
+        "WORKER_BROKEN": "test_a_lie_ends_the_connection_and_the_worker",
+        "WORKER_STARTING": "test_a_closed_engine_answers_nobody",
+        "SANDBOX_UNAVAILABLE": "test_without_a_zygote_jobs_are_unavailable",
+        "MIRROR_BROKEN": "test_a_broken_mirror_is_made_anew",
+        "SERVER_STOPPING": "test_a_drain_under_64_callers_loses_no_call",
+        "UNAVAILABLE": "test_an_error_has_its_code_text_and_details",
+        "INTERNAL": "test_an_error_has_its_code_text_and_details",
+        "ALREADY_EXISTS": "test_an_error_has_its_code_text_and_details",
+        "FAILED_PRECONDITION": "test_an_error_has_its_code_text_and_details",
+        "NOT_FOUND": "test_an_error_has_its_code_text_and_details",
+        "REF_NOT_DEPLOYED": "test_refs_that_the_operator_leaves_out",
+        "PATH_NOT_DEPLOYED": "test_folders",
+        "TOKEN_MISSING": "test_each_kind_of_call_needs_its_token",
+        "TOKEN_UNKNOWN": "test_each_kind_of_call_needs_its_token",
+        "TOKEN_EXPIRED": "test_expiry_is_looked_at_in_each_call",
+        "TOKEN_REVOKED": "test_a_revoked_token_and_one_that_is_gone",
+        "SCOPE_MISSING": "test_each_kind_of_call_needs_its_token",
+        "MODEL_NOT_ALLOWED": "test_a_token_for_some_models_sees_no_others",
+    },
     "Reasons of the webhook": {},
 }
 
@@ -45,7 +68,7 @@ def walked(prefix: str) -> set[str]:
 
 FILES = {
     "Reasons of pushes": ("test_pushes", "test_operator"),
-    "Reasons of calls": ("test_calls",),
+    "Reasons of calls": ("test_calls", "test_operator"),
     "Reasons of the webhook": ("test_webhook",),
 }
 
@@ -69,3 +92,9 @@ def test_the_tests_of_faults_are_there_and_speak_of_the_reason(heading: str):
         where = [text for text in files.values() if f"def {test}(" in text]
         assert 1 == len(where), test
         assert reason in where[0]
+
+
+def test_the_page_has_the_status_codes_that_calls_get():
+    page = documented("Reasons of calls")
+    codes = {case.reason: case.code for case in test_calls.CASES.values()}
+    assert codes == {reason: page[reason][0].strip("`") for reason in codes}

@@ -434,8 +434,9 @@ def test_a_closed_engine_answers_nobody(tmp_path):
             waits = asyncio.create_task(one.ask())
             await asyncio.sleep(0.01)
             await one.engine.close()
-            with pytest.raises(Unavailable):
+            with pytest.raises(Unavailable) as caught:
                 await waits
+            assert "WORKER_STARTING" == caught.value.code_reason
             with pytest.raises(Unavailable):
                 await one.ask()
         (Path(tmp_path) / "0.sock").unlink()

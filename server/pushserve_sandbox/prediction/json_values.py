@@ -35,7 +35,10 @@ class TooLarge(NotJson):
     """An answer is larger than one may be."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"the answer takes more than {limit} bytes, the most for one call")
+        super().__init__(
+            f"the answer takes more than {limit} bytes, the most for one call; send fewer rows at "
+            "a time, or have the model give less"
+        )
 
 
 def json_object(value: Any, limit: int) -> dict[str, Any]:

@@ -165,7 +165,10 @@ class ObjectAnswers:
     def _block(self, results: Sequence[Any]) -> bytes:
         items, left = [], self._limit
         for result in results:
-            item = struct_bytes(json_object(result, left))
+            try:
+                item = struct_bytes(json_object(result, left))
+            except TooLarge:
+                raise TooLarge(self._limit) from None  # of all rows together
             left -= len(item)
             if left < 0:
                 raise TooLarge(self._limit)

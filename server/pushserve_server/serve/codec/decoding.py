@@ -124,6 +124,12 @@ class Decoder:
 
     def from_tensor(self, values: NDArray[Any], shape: Sequence[int]) -> DecodedRequest:
         """Decode a dense tensor: `values` flat, `shape` [rows, features] or empty."""
+        if not self._inputs:
+            raise BadInput(
+                "this model takes objects, not a tensor: give rows",
+                [Violation("tensor", "the model declares no inputs; give rows")],
+                reason="WRONG_FORM",
+            )
         matrix = self._shaped(values, shape)
         rows = len(matrix)
         if not 0 < rows <= self._max_rows:
@@ -132,12 +138,6 @@ class Decoder:
             if self._keeps_types and matrix.dtype.kind in "ib":
                 return self._request(rows, [number_array(matrix)])
             return self._request(rows, [Array(DType.FLOAT64, self._checked_matrix(matrix))])
-        if not self._inputs:
-            raise BadInput(
-                "this model takes objects, not a tensor: give rows",
-                [Violation("tensor", "the model declares no inputs; give rows")],
-                reason="WRONG_FORM",
-            )
         return self.from_columns([GivenColumn(n, matrix[:, i]) for i, n in enumerate(self._names)])
 
     def from_columns(self, given: Sequence[GivenColumn]) -> DecodedRequest:
@@ -312,7 +312,7 @@ def _json_array(records: Sequence[Mapping[str, Any]]) -> Array:
 
 
 def _wrong_shape(width: int, what: str) -> BadInput:
-    right = f"expected [rows, {width}]" if width else "give rows instead of a tensor"
+    right = f"expected [rows, {width}]"
     return BadInput(
         f"the tensor has the wrong shape: {what}; {right}",
         [Violation("tensor.shape", f"{what}; {right}")],
