@@ -10,6 +10,7 @@ import re
 import struct
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,10 +52,12 @@ def run(
     callers: int,
     seconds: float,
     messages: int = 1,
+    headers: Sequence[str] = (),
 ) -> Load:
     """Call `method` ("package.Service/Method") with one message, again and again.
 
-    `messages` are how many times a call brings it, where the method takes a stream.
+    `messages` are how many times a call brings it, where the method takes a stream; `headers`
+    are sent besides gRPC's own ("name: value").
 
     Each caller has a connection of its own, and sends when the last call was answered.
     h2load counts HTTP 200 as success, which a gRPC error is as well: compare `reply_bytes`
@@ -67,6 +70,7 @@ def run(
             "h2load", f"--clients={callers}", "--threads=1", "--max-concurrent-streams=1",
             f"--duration={round((WARM_UP + seconds) * 1000)}ms",
             f"--data={body}", "--header=content-type: application/grpc", "--header=te: trailers",
+            *(f"--header={header}" for header in headers),
             f"--log-file={log}", f"http://{address}/{method}",
         ]  # fmt: skip
         out = subprocess.run(

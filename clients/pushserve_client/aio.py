@@ -13,6 +13,7 @@ import grpc.aio
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve.v1 import model_service_pb2_grpc as stubs
 from pushserve_client import from_messages, requests
+from pushserve_client.access import FilePath, tls_credentials, token_metadata
 from pushserve_client.channel import channel_options
 from pushserve_client.column_names import name_columns, needs_signature
 from pushserve_client.deployment_progress import Deadline, Reconnects, early_end, successor
@@ -47,7 +48,8 @@ class AsyncClient:
 
     Belongs to the event loop that runs when it is made. `timeout` (seconds) bounds each
     call that names none; `retry` repeats, for about a second, calls that may be repeated
-    and found the server unavailable. Every method raises the errors of `pushserve_client.errors`.
+    and found the server unavailable. `token`, `tls` and what follows are as `Client` has them.
+    Every method raises the errors of `pushserve_client.errors`.
     """
 
     def __init__(
@@ -56,14 +58,21 @@ class AsyncClient:
         *,
         timeout: float = 30.0,
         retry: bool = True,
+        token: str | None = None,
+        tls: bool = False,
+        ca: FilePath | None = None,
+        certificate: FilePath | None = None,
+        key: FilePath | None = None,
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         self._is_closed = False
         options = channel_options(target, retry=retry)
+        chosen = credentials or tls_credentials(tls=tls, ca=ca, certificate=certificate, key=key)
+        self._metadata = token_metadata(target, token, encrypted=chosen is not None)
         with documented_errors(self._has_closed):
             self._channel = (
-                grpc.aio.secure_channel(target, credentials, options)
-                if credentials
+                grpc.aio.secure_channel(target, chosen, options)
+                if chosen
                 else grpc.aio.insecure_channel(target, options)
             )
         self._stub = stubs.ModelServiceStub(self._channel)
@@ -139,7 +148,9 @@ class AsyncClient:
         request = requests.message_of(pb.WatchDeploymentRequest, name=name)
         has_ended = False
         with documented_errors(self._has_closed):
-            call = self._stub.WatchDeployment(request, timeout=deadline.left())
+            call = self._stub.WatchDeployment(
+                request, timeout=deadline.left(), metadata=self._metadata
+            )
         with documented_errors(self._has_closed), ended(call) as stream:
             async for message in stream:
                 deployment = from_messages.deployment_from_proto(message.deployment)
@@ -298,7 +309,8 @@ class AsyncClient:
 
         with AsyncRequestStream(inputs, make) as sent, documented_errors(self._has_closed):
             limit = requests.seconds(timeout)
-            with ended(self._stub.PredictStream(sent.requests(), timeout=limit)) as replies:
+            call = self._stub.PredictStream(sent.requests(), timeout=limit, metadata=self._metadata)
+            with ended(call) as replies:
                 async for reply in replies:
                     yield from_messages.outcome_from_proto(reply)
 
@@ -322,4 +334,4 @@ class AsyncClient:
     ) -> Response:
         limit = self._timeout if timeout is None else requests.seconds(timeout)
         with documented_errors(self._has_closed):
-            return await method(request, timeout=limit)
+            return await method(request, timeout=limit, metadata=self._metadata)

@@ -60,10 +60,17 @@ def channel_options(target: str, *, retry: bool) -> tuple[tuple[str, Any], ...]:
     ]
     if retry:
         options.append(("grpc.service_config", _retry_config()))
-    if is_loopback(target.rpartition(":")[0].removeprefix("[").removesuffix("]")):
+    if is_local(target):
         # http_proxy is for the outside; no proxy leads back here.
         options.append(("grpc.enable_http_proxy", 0))
     return tuple(options)
+
+
+def is_local(target: str) -> bool:
+    """Whether what is sent to `target` does not leave this machine."""
+    address = target[len("ipv4:") :] if target.startswith(("ipv4:", "ipv6:")) else target
+    host = address.rpartition(":")[0]
+    return target.startswith("unix") or is_loopback(host[1:-1] if host[:1] == "[" else host)
 
 
 def is_loopback(host: str) -> bool:

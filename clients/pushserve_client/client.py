@@ -13,6 +13,7 @@ import grpc
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve.v1 import model_service_pb2_grpc as stubs
 from pushserve_client import from_messages, requests
+from pushserve_client.access import FilePath, tls_credentials, token_metadata
 from pushserve_client.channel import channel_options
 from pushserve_client.column_names import name_columns, needs_signature
 from pushserve_client.deployment_progress import Deadline, Reconnects, early_end, successor
@@ -47,7 +48,10 @@ class Client:
 
     Threads may share it. `timeout` (seconds) bounds each call that names none; `retry`
     repeats, for about a second, calls that may be repeated and found the server
-    unavailable. Every method raises the errors of `pushserve_client.errors`. A pickled client
+    unavailable. `token` goes with each call; `tls` asks for TLS, and so does `ca`, a PEM file with
+    the certificates to trust instead of the machine's own; `certificate` and `key` are PEM files
+    that say who calls (mTLS); `credentials` are gRPC's own, in place of all of these but the token.
+    Every method raises the errors of `pushserve_client.errors`. A pickled client
     connects anew where it is unpickled.
     """
 
@@ -57,12 +61,20 @@ class Client:
         *,
         timeout: float = 30.0,
         retry: bool = True,
+        token: str | None = None,
+        tls: bool = False,
+        ca: FilePath | None = None,
+        certificate: FilePath | None = None,
+        key: FilePath | None = None,
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         options = channel_options(target, retry=retry)
+        files: dict[str, Any] = {"tls": tls, "ca": ca, "certificate": certificate, "key": key}
+        chosen = credentials or tls_credentials(**files)
+        self._metadata = token_metadata(target, token, encrypted=chosen is not None)
         self._channel = (
-            grpc.secure_channel(target, credentials, options)
-            if credentials
+            grpc.secure_channel(target, chosen, options)
+            if chosen
             else grpc.insecure_channel(target, options)
         )
         self._stub = stubs.ModelServiceStub(self._channel)
@@ -72,6 +84,8 @@ class Client:
             "timeout": timeout,
             "retry": retry,
             "credentials": credentials,
+            "token": token,
+            **files,
         }
         self._target = target
         self._is_closed = False
@@ -147,7 +161,9 @@ class Client:
         request = requests.message_of(pb.WatchDeploymentRequest, name=name)
         has_ended = False
         with documented_errors(self._has_closed):
-            call = self._stub.WatchDeployment(request, timeout=deadline.left())
+            call = self._stub.WatchDeployment(
+                request, timeout=deadline.left(), metadata=self._metadata
+            )
         with documented_errors(self._has_closed), ended(call) as stream:
             for message in stream:
                 deployment = from_messages.deployment_from_proto(message.deployment)
@@ -299,7 +315,8 @@ class Client:
 
         with RequestStream(inputs, make) as sent, documented_errors(self._has_closed):
             limit = requests.seconds(timeout)
-            with ended(self._stub.PredictStream(sent.requests(), timeout=limit)) as replies:
+            call = self._stub.PredictStream(sent.requests(), timeout=limit, metadata=self._metadata)
+            with ended(call) as replies:
                 for reply in replies:
                     yield from_messages.outcome_from_proto(reply)
 
@@ -323,4 +340,4 @@ class Client:
     ) -> Response:
         limit = self._timeout if timeout is None else requests.seconds(timeout)
         with documented_errors(self._has_closed):
-            return method(request, timeout=limit)
+            return method(request, timeout=limit, metadata=self._metadata)

@@ -208,6 +208,18 @@ class Settings:
     """Accept events that nobody signed."""
     webhook_server: str = "127.0.0.1:50051"
     """Where the webhook calls Register."""
+    webhook_server_tls: bool = False
+    """Call it over TLS, and trust this machine's certificates."""
+    webhook_server_ca: str = ""
+    """A file with the certificates to trust instead (PEM): TLS, too."""
+    webhook_server_certificate: str = ""
+    """A file with the certificate that the webhook shows the server (PEM)."""
+    webhook_server_key: str = ""
+    """A file with that certificate's private key (PEM)."""
+    webhook_token: str = _secret()
+    """The token that the webhook calls the server by, with scope deploy."""
+    webhook_token_file: str = ""
+    """A file with that token instead; a new one in it counts at the next event."""
 
     @property
     def database(self) -> str:

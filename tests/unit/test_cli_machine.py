@@ -32,7 +32,7 @@ def test_config_names_every_origin(run, monkeypatch, tmp_path):
     file = tmp_path / "pushserve.toml"
     file.write_text(
         'frontends = 1\nlease = 3\nlog_level = "debug"\n'
-        '[[sources]]\nurl = "https://u:token@github.com/acme/*"\ntrust = "code"\n'
+        '[[sources]]\nurl = "https://u:s3same@github.com/acme/*"\ntrust = "code"\n'
     )
     monkeypatch.setenv("PUSHSERVE_LEASE", "7")
     monkeypatch.setenv("PUSHSERVE_WEBHOOK_SECRET", "hunter2")
@@ -50,7 +50,7 @@ def test_config_names_every_origin(run, monkeypatch, tmp_path):
     assert f"frontends = 1  # file {file}\n" in result.stdout
     assert "# environment DATABASE_URL\n" in result.stdout
     assert "max_rows = 65536  # default\n" in result.stdout
-    for secret in ("hunter2", "pa:ss", "token"):
+    for secret in ("hunter2", "pa:ss", "s3same"):
         assert secret not in result.stdout
 
 

@@ -282,7 +282,7 @@ NO_REASONS = {
     "webhook/settings.py": "environment variables",
 }
 """Where capitals between quotes are something else than reasons."""
-NO_REASON = {"HEAD", "NFKD", "OU", "US", "POST", "MAX_CONTENT_LENGTH", "FOLDER"}
+NO_REASON = {"HEAD", "UNAUTHENTICATED", "NFKD", "OU", "US", "POST", "MAX_CONTENT_LENGTH", "FOLDER"}
 GIT_S_TROUBLES = {"REDIRECTED", "DUBIOUS_OWNERSHIP", "UNKNOWN_HOST_KEY"}
 """Causes within source/failures.py; all of them are REPOSITORY_NOT_FOUND to the caller."""
 NOT_FOUND = {f"{kind}_NOT_FOUND" for kind in ("MODEL", "REF", "VERSION", "DEPLOYMENT", "SOURCE")}

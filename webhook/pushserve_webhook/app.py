@@ -96,6 +96,10 @@ def _register(registrar: Registrar, source: str, ref: str) -> Reply:
         deployment = registrar.register(source, ref)
     except CallError as error:
         logger.warning("%s source=%s ref=%s code=%s", _mark(), shown, ref, error.code.name)
+        if replies.is_ours(error):
+            logger.error(  # noqa: TRY400 (it is no fault of the program)
+                "the server refuses the webhook's token (%s): %s", error.reason, error.message
+            )
         if error.reason in _NOT_DEPLOYED:
             return replies.ignored(error.message)
         return replies.call_failed(error)

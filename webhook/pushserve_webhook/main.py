@@ -29,9 +29,10 @@ def serve(settings: WebhookSettings) -> None:
     """Answer events until SIGTERM or Ctrl-C; those in flight are answered first.
 
     Raises:
-        ConfigError: the port is taken.
+        ConfigError: the port is taken, or the token or a certificate cannot be used.
     """
-    registrar = Registrar(settings.webhook_server)
+    registrar = Registrar(settings)
+    registrar.check()
     server = _bind(settings, registrar)
     logger.info("listening on %s:%s", server.effective_host, server.effective_port)
     signal.signal(signal.SIGTERM, _exit)

@@ -51,6 +51,9 @@ def refused(status: int, reason: str, message: str, **more: Any) -> tuple[Respon
 
 def call_failed(error: calls.CallError) -> tuple[Response, int]:
     """Answer what the server said to Register."""
+    if is_ours(error):
+        message = "the model server does not let this webhook in; its operator has to look"
+        return refused(502, "TOKEN_REFUSED", message)
     status = next((s for kind, s in _STATUS if isinstance(error, kind)), 502)
     fields = {v.field: v.description for v in error.violations}
     more = {"fields": fields} if fields else {}
@@ -64,6 +67,14 @@ def call_failed(error: calls.CallError) -> tuple[Response, int]:
         seconds = _RETRY_AFTER if error.retry_after is None else error.retry_after
         reply.headers["Retry-After"] = str(max(1, math.ceil(seconds)))
     return reply, status
+
+
+def is_ours(error: calls.CallError) -> bool:
+    """Say whether it is the webhook's own token that the server refuses, not the event."""
+    return error.code.name == "UNAUTHENTICATED" or error.reason in (
+        "SCOPE_MISSING",
+        "MODEL_NOT_ALLOWED",
+    )
 
 
 def without_userinfo(url: str) -> str:

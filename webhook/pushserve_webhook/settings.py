@@ -44,6 +44,18 @@ class WebhookSettings(BaseSettings):
     """Accept events that nobody signed."""
     webhook_server: str = "127.0.0.1:50051"
     """Where the webhook calls Register."""
+    webhook_server_tls: bool = False
+    """Call it over TLS, and trust this machine's certificates."""
+    webhook_server_ca: str = ""
+    """A file with the certificates to trust instead (PEM): TLS, too."""
+    webhook_server_certificate: str = ""
+    """A file with the certificate that the webhook shows the server (PEM)."""
+    webhook_server_key: str = ""
+    """A file with that certificate's private key (PEM)."""
+    webhook_token: SecretStr = SecretStr("")
+    """The token that the webhook calls the server by, with scope deploy."""
+    webhook_token_file: str = ""
+    """A file with that token instead; a new one in it counts at the next event."""
     insecure_listen_off_loopback: bool = False
     """Listen where other machines can reach it, without TLS."""
 
@@ -77,6 +89,8 @@ class WebhookSettings(BaseSettings):
                 "GitHub, or insecure_webhook_without_secret = true to accept events that nobody "
                 "signed"
             )
+        if self.webhook_token.get_secret_value() and self.webhook_token_file:
+            raise ValueError("webhook_token, webhook_token_file: give one of both")
         return self
 
 

@@ -34,13 +34,35 @@ def choose_server(
     context: typer.Context,
     *,
     server: Annotated[
-        str, typer.Option("--server", metavar="HOST:PORT", envvar="PUSHSERVE_SERVER")
-    ] = DEFAULT_SERVER,
+        Optional[str],
+        typer.Option(
+            "--server",
+            metavar="HOST:PORT",
+            envvar="PUSHSERVE_SERVER",
+            help=f"The server; {DEFAULT_SERVER} where nothing says another one.",
+        ),
+    ] = None,
     timeout: TimeoutOption = None,
-    tls: Annotated[bool, typer.Option("--tls", help="The server is behind TLS.")] = False,
+    tls: Annotated[bool, typer.Option("--tls", help="The server speaks TLS.")] = False,
     ca: Annotated[
         Optional[Path],
         typer.Option("--ca", metavar="FILE", help="Certificates to trust (PEM); means --tls."),
+    ] = None,
+    certificate: Annotated[
+        Optional[Path],
+        typer.Option("--cert", metavar="FILE", help="The caller's certificate (PEM), for mTLS."),
+    ] = None,
+    key: Annotated[
+        Optional[Path], typer.Option("--key", metavar="FILE", help="Its private key (PEM).")
+    ] = None,
+    profile: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--profile",
+            metavar="FILE",
+            envvar="PUSHSERVE_PROFILE",
+            help="A file with all of these and a token; else ~/.config/pushserve/profile.",
+        ),
     ] = None,
     _version: Annotated[
         bool,
@@ -50,7 +72,7 @@ def choose_server(
     ] = False,
 ) -> None:
     """Push a model to Git, and it is served."""
-    context.obj = Defaults(server, timeout, tls, ca)
+    context.obj = Defaults(server, timeout, tls, ca, certificate, key, profile)
 
 
 _PANELS: Final[dict[str, dict[str, Callable[..., None]]]] = {

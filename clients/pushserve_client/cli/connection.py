@@ -1,17 +1,20 @@
 """Connection of one command, and its errors in words."""
 
 import contextlib
+import functools
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Optional
+from typing import Annotated, Any, Final, Optional
 
-import grpc
 import typer
 
 from pushserve_client import errors
 from pushserve_client.cli import screen
+from pushserve_client.cli.profile import Profile, read_profile
 from pushserve_client.client import Client
+from pushserve_client.variables import TOKEN_VARIABLE
 
 DEFAULT_SERVER: Final = "127.0.0.1:50051"
 _TIMEOUT: Final = 30.0
@@ -38,12 +41,40 @@ ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="The model's
 
 @dataclass(frozen=True)
 class Defaults:
-    """What the options before the command say; `tls` is of a server behind a proxy that has it."""
+    """What the options before the command say."""
 
-    server: str = DEFAULT_SERVER
+    server: Optional[str] = None
     timeout: Optional[float] = None
     tls: bool = False
     ca: Optional[Path] = None
+    certificate: Optional[Path] = None
+    key: Optional[Path] = None
+    profile_file: Optional[Path] = None
+
+    @functools.cached_property
+    def profile(self) -> Profile:
+        """What stands in the profile file, for what nothing else says."""
+        try:
+            return read_profile(self.profile_file)
+        except errors.BadArgument as error:
+            raise typer.BadParameter(str(error)) from None
+
+    def access(self, target: str) -> dict[str, Any]:
+        """Give the arguments of a `Client` for `target` that say who calls, and over what.
+
+        A profile is for its own server: its token goes to no other.
+        """
+        own = self.profile.server or DEFAULT_SERVER
+        profile = self.profile if target == own else Profile()
+        pair = (self.certificate, self.key)
+        certificate, key = pair if any(pair) else (profile.certificate, profile.key)
+        return {
+            "tls": self.tls or profile.tls,
+            "ca": self.ca or profile.ca,
+            "certificate": certificate,
+            "key": key,
+            "token": os.environ.get(TOKEN_VARIABLE) or profile.token,
+        }
 
 
 @contextlib.contextmanager
@@ -59,7 +90,7 @@ def connected(
     asked = timeout_of(context, timeout)
     limit = _TIMEOUT if asked is None else asked
     try:
-        with Client(target, timeout=limit, credentials=_credentials(defaults)) as client:
+        with Client(target, timeout=limit, **defaults.access(target)) as client:
             yield client
     except errors.ClientError as error:
         screen.fail(*explain(error, target))
@@ -69,23 +100,13 @@ def connected(
 def target_of(context: typer.Context, server: Optional[str]) -> str:
     """Give the server's address, by the command, what stands before it, or the environment."""
     defaults = context.obj if isinstance(context.obj, Defaults) else Defaults()
-    return server or defaults.server
+    return server or defaults.server or defaults.profile.server or DEFAULT_SERVER
 
 
 def timeout_of(context: typer.Context, timeout: Optional[float]) -> Optional[float]:
     """Give the timeout that somebody asked for, in seconds; None where nobody did."""
     defaults = context.obj if isinstance(context.obj, Defaults) else Defaults()
     return timeout if timeout is not None else defaults.timeout
-
-
-def _credentials(defaults: Defaults) -> Optional[grpc.ChannelCredentials]:
-    if not (defaults.tls or defaults.ca):
-        return None
-    try:
-        roots = defaults.ca.read_bytes() if defaults.ca else None
-    except OSError as error:
-        raise typer.BadParameter(f"{defaults.ca} cannot be read: {error.strerror}") from None
-    return grpc.ssl_channel_credentials(roots)
 
 
 def only_one(**targets: object) -> None:
@@ -112,6 +133,13 @@ def explain(error: errors.ClientError, target: str) -> tuple[str, str]:
 
 
 def _no_answer(error: errors.Unavailable, target: str) -> tuple[str, str]:
+    if "CERTIFICATE_VERIFY_FAILED" in error.message or "Peer name" in error.message:
+        return (
+            f"the certificate that is shown at {target} is not one to trust under that name",
+            "Name the CA that signed it by --ca FILE, and the server as its certificate does.",
+        )
+    if "WRONG_VERSION_NUMBER" in error.message:
+        return f"what answers at {target} speaks no TLS", "Leave out --tls, --ca and --cert."
     if any(sign in error.message for sign in ("HTTP/2", "http1")):  # as gRPC's core tells it
         return f"what answers at {target} is no gRPC server", "Name another port by --server."
     if ":" not in target:
@@ -127,6 +155,8 @@ def _advice(error: errors.CallError) -> str:
         return "\n".join(f"  {v.field}: {v.description}" for v in others)
     if error.violations or "did you mean" in error.message.lower():
         return ""
+    if error.reason in ("TOKEN_MISSING", "TOKEN_UNKNOWN"):
+        return f"Set {TOKEN_VARIABLE} to a token, or write one into a profile file (--profile)."
     if error.reason == "MODEL_NOT_FOUND":
         return "`pushserve list` shows the models that there are."
     if error.retry_after is not None and "again" not in error.message:
