@@ -43,7 +43,9 @@ FAULTS = {
         "SCOPE_MISSING": "test_each_kind_of_call_needs_its_token",
         "MODEL_NOT_ALLOWED": "test_a_token_for_some_models_sees_no_others",
     },
-    "Reasons of the webhook": {},
+    "Reasons of the webhook": {
+        "TOKEN_REFUSED": "test_the_webhook_calls_by_its_token_and_takes_a_new_one",
+    },
 }
 
 
