@@ -14,6 +14,7 @@ import secrets
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -45,6 +46,8 @@ def main() -> int:
     processes: list[subprocess.Popen[bytes]] = []
     try:
         console.print("[bold]1[/] starting the server and the webhook")
+        check_free(options.listen, "PUSHSERVE_LISTEN")
+        check_free(options.webhook_listen, "PUSHSERVE_WEBHOOK_LISTEN")
         log = (root / "server.log").open("ab")
         for command in ("serve", "webhook"):
             processes.append(
@@ -109,6 +112,19 @@ def settings_of(root: Path, options: argparse.Namespace) -> dict[str, str]:
         "PUSHSERVE_WEBHOOK_SECRET": secret_file.read_text(),
         "PUSHSERVE_WEBHOOK_SERVER": options.listen,
     }
+
+
+def check_free(address: str, variable: str) -> None:
+    """Insist that nobody answers there: another server would be taken for this one."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
+    except OSError:
+        return
+    raise DemoFailed(
+        f"something listens on {address} already; stop it, or choose another address: "
+        f"{variable}={host}:{int(port) + 1} make run"
+    )
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], listen: str, log: Path) -> None:

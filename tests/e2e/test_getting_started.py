@@ -86,3 +86,21 @@ def test_every_command_of_the_page(demo, blocks, versions):
     assert versions == [version for version, *_ in answers]
     assert {("stays", "leaves")} == {tuple(labels) for _, *labels in answers}
     assert len(set(versions)) == done.stdout.count("live: churn version")
+
+
+@pytest.mark.parametrize("taken", ["PUSHSERVE_LISTEN", "PUSHSERVE_WEBHOOK_LISTEN"])
+def test_the_demo_takes_no_other_server_for_its_own(tmp_path, taken):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        ended = subprocess.run(
+            [sys.executable, DEMO, "--root", tmp_path, "--once"],
+            env={**os.environ, "PUSHSERVE_LISTEN": f"127.0.0.1:{free_port()}", taken: address},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert 1 == ended.returncode
+    said = " ".join(ended.stdout.split())
+    assert f"something listens on {address} already" in said
+    assert f"{taken}=127.0.0.1:" in said
