@@ -279,9 +279,11 @@ class AsyncClient:
     async def _predict_request(
         self, model: str, inputs: Any, outputs: Sequence[str], target: dict[str, Any]
     ) -> pb.PredictRequest:
-        request = requests.predict_request(model, inputs, outputs=outputs, **target)
-        if needs_signature(request):
-            name_columns(request, (await self.get(model, **target)).version.signature)
+        request, unsent = requests.predict_request(model, inputs, outputs=outputs, **target)
+        if unsent or needs_signature(request):
+            signature = (await self.get(model, **target)).version.signature
+            unsent.check(signature)
+            name_columns(request, signature)
         return request
 
     async def predict_stream(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Callable, Final
 
 import numpy as np
 
@@ -79,16 +81,10 @@ def _sent_array(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return array if array.dtype.name in _RAW_TYPES else array.astype(np.float64)
 
 
-def table_from_frame(frame: pd.DataFrame) -> pb.Table:
-    """Build a table of a pandas DataFrame; NaN, None and NA are nulls.
-
-    Raises:
-        BadData: a column's type has no equal.
-    """
-    names = [str(name) for name in frame.columns]
-    return pb.Table(
-        columns=[column_from_series(name, frame.iloc[:, i]) for i, name in enumerate(names)]
-    )
+def columns_from_frame(frame: pd.DataFrame) -> Iterator[tuple[str, Callable[[], pb.Column]]]:
+    """Give name and maker of each column of a pandas DataFrame; NaN, None and NA are nulls."""
+    for i, name in enumerate(map(str, frame.columns)):
+        yield name, partial(column_from_series, name, frame.iloc[:, i])
 
 
 def column_from_series(name: str, series: Any) -> pb.Column:

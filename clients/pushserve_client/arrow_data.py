@@ -75,22 +75,33 @@ def has_arrow(value: object) -> bool:
     return hasattr(value, "__arrow_c_stream__") or hasattr(value, "__arrow_c_array__")
 
 
-def columns_of_frame(frame: Any) -> list[tuple[str, ColumnValues]]:
+def columns_of_frame(frame: Any) -> list[tuple[str, ColumnValues | BadData]]:
     """Read the columns of a frame with their names, in order; a column alone has "" or its own.
 
+    One whose type has no equal is its error.
+
     Raises:
-        BadData: a column's type has no equal.
+        BadData: the frame cannot be read.
     """
-    found: list[tuple[str, ColumnValues]] = []
+    found: list[tuple[str, ColumnValues | BadData]] = []
     for schema, arrays in _read(frame):
         if schema.format != b"+s":
             name = getattr(frame, "name", None) or ""
-            return [(name, _values(name, schema, [(array, None) for array in arrays]))]
+            return [(name, _read_column(name, schema, [(array, None) for array in arrays]))]
         for i in range(schema.n_children):
             name = (schema.children[i].contents.name or b"").decode()
             pieces = [(array.children[i].contents, array) for array in arrays]
-            found.append((name, _values(name, schema.children[i].contents, pieces)))
+            found.append((name, _read_column(name, schema.children[i].contents, pieces)))
     return found
+
+
+def _read_column(
+    name: str, schema: Schema, pieces: Sequence[tuple[Array, Array | None]]
+) -> ColumnValues | BadData:
+    try:
+        return _values(name, schema, pieces)
+    except BadData as error:
+        return error
 
 
 def values_of_column(name: str, column: Any) -> ColumnValues:

@@ -284,9 +284,11 @@ class Client:
     def _predict_request(
         self, model: str, inputs: Any, outputs: Sequence[str], target: dict[str, Any]
     ) -> pb.PredictRequest:
-        request = requests.predict_request(model, inputs, outputs=outputs, **target)
-        if needs_signature(request):
-            name_columns(request, self.get(model, **target).version.signature)
+        request, unsent = requests.predict_request(model, inputs, outputs=outputs, **target)
+        if unsent or needs_signature(request):
+            signature = self.get(model, **target).version.signature
+            unsent.check(signature)
+            name_columns(request, signature)
         return request
 
     def predict_stream(

@@ -34,20 +34,32 @@ _READABLE: Final = (1, 3)
 _NAN, _SENTINEL, _BIT_MASK, _BYTE_MASK = 1, 2, 3, 4
 
 
-def columns_of_frame(frame: Any) -> list[tuple[str, ColumnValues]]:
+def columns_of_frame(frame: Any) -> list[tuple[str, ColumnValues | BadData]]:
     """Read the columns of a frame with their names, in order.
 
-    Raises:
-        BadData: a column's type has no equal.
+    One whose type has no equal is its error.
     """
     exchanged = frame.__dataframe__(allow_copy=True)
-    columns: dict[str, ColumnValues] = {}
+    columns: dict[str, ColumnValues | BadData] = {}
     for chunk in exchanged.get_chunks():
         for name in exchanged.column_names():
-            kind, values = _read(str(name), chunk.get_column_by_name(name))
-            before = columns.setdefault(str(name), ColumnValues([], kind))
-            before.values.extend(values)
+            read = _read_column(str(name), chunk)
+            before = columns.setdefault(str(name), read)
+            if isinstance(read, BadData):
+                columns[str(name)] = read
+            elif isinstance(before, ColumnValues) and before is not read:
+                before.values.extend(read.values)
     return list(columns.items())
+
+
+def _read_column(name: str, chunk: Any) -> ColumnValues | BadData:
+    try:
+        kind, values = _read(name, chunk.get_column_by_name(name))
+    except BadData as error:
+        return error
+    except Exception as error:  # noqa: BLE001 (a library's own, for a type that it does not exchange)
+        return BadData(f"column {name!r} could not be read: {type(error).__name__}: {error}")
+    return ColumnValues(values, kind)
 
 
 def _read(name: str, column: Any) -> tuple[str, list[Any]]:

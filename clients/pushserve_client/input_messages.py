@@ -16,13 +16,17 @@ import array
 import inspect
 from collections import deque
 from collections.abc import Iterator, KeysView, Mapping, Sequence, ValuesView
+from functools import partial
 from types import ModuleType
 from typing import Any, Final, cast
+
+from google.protobuf import struct_pb2
 
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve_client import arrow_data, frame_protocol
 from pushserve_client.errors import BadData, ClientError
 from pushserve_client.plain_values import as_row, has_numbered_rows, is_numpy, is_pandas
+from pushserve_client.unsent_columns import UnsentColumns, failing
 from pushserve_client.value_messages import (
     ColumnValues,
     column_from_values,
@@ -36,21 +40,33 @@ _HAS_NAMES: Final = ("columns", "column_names", "collect_schema")
 
 
 def fill_inputs(request: pb.PredictRequest, inputs: Any) -> None:
+    """Put all of `inputs` into `request`.
+
+    Raises:
+        BadData: as `fill_sendable`, and of a column that no message holds.
+    """
+    fill_sendable(request, inputs).refuse()
+
+
+def fill_sendable(request: pb.PredictRequest, inputs: Any) -> UnsentColumns:
     """Put `inputs` into `request`, in the form that the module's table names.
 
-    A dict whose values are all columns is a table; any other dict is one row.
+    A dict whose values are all columns is a table; any other dict is one row. Gives the columns
+    that no message holds: the model's signature says whether they may stay away.
 
     Raises:
         BadData: they cannot be sent; the text says which column and what would be right.
     """
+    unsent = UnsentColumns()
     try:
-        _fill(request, _as_list(inputs))
+        _fill(request, _as_list(inputs), unsent)
     except ClientError:
         raise
     except Exception as error:  # a caller's object may raise anything when it is read
         raise BadData(
             f"a {type(inputs).__name__} could not be read: {type(error).__name__}: {error}"
         ) from error
+    return unsent
 
 
 def _as_list(inputs: Any) -> Any:
@@ -61,34 +77,35 @@ def _as_list(inputs: Any) -> Any:
     return list(inputs) if is_read_once and not arrow_data.has_arrow(inputs) else inputs
 
 
-def _fill(request: pb.PredictRequest, inputs: Any) -> None:
+def _fill(request: pb.PredictRequest, inputs: Any, unsent: UnsentColumns) -> None:
     if is_numpy(inputs, "ndarray") and inputs.ndim == 2:
         request.tensor.CopyFrom(_tensor(inputs))
     elif is_pandas(inputs, "DataFrame"):
         _check_names([str(name) for name in inputs.columns])
-        request.table.CopyFrom(_arrays().table_from_frame(inputs))
+        columns = unsent.sent(_arrays().columns_from_frame(inputs))
+        request.table.CopyFrom(pb.Table(columns=columns))
     elif _is_unnamed_column(inputs):
         name = getattr(inputs, "name", None)
-        request.table.CopyFrom(table_from_columns({"" if name is None else name: inputs}))
+        request.table.CopyFrom(_made_table({"" if name is None else name: inputs}, unsent))
     elif is_numpy(inputs, "ndarray") and inputs.dtype.names and inputs.ndim == 1:
-        columns = {name: inputs[name] for name in inputs.dtype.names}
-        request.table.CopyFrom(table_from_columns(columns))
+        named = {name: inputs[name] for name in inputs.dtype.names}
+        request.table.CopyFrom(_made_table(named, unsent))
     elif arrow_data.has_arrow(inputs) and not is_pandas(inputs, "Series"):
-        request.table.CopyFrom(_table(arrow_data.columns_of_frame(inputs)))
+        request.table.CopyFrom(_table(arrow_data.columns_of_frame(inputs), unsent))
     elif hasattr(inputs, "__dataframe__"):
-        request.table.CopyFrom(_table(frame_protocol.columns_of_frame(inputs)))
+        request.table.CopyFrom(_table(frame_protocol.columns_of_frame(inputs), unsent))
     else:
-        _fill_plain(request, inputs)
+        _fill_plain(request, inputs, unsent)
 
 
-def _fill_plain(request: pb.PredictRequest, inputs: Any) -> None:
+def _fill_plain(request: pb.PredictRequest, inputs: Any, unsent: UnsentColumns) -> None:
     row = as_row(inputs)
     if row is not None and row and all(_is_column(value) for value in row.values()):
-        request.table.CopyFrom(table_from_columns(row))
+        request.table.CopyFrom(_made_table(row, unsent))
     elif row is not None:
-        request.rows.append(_row(row))
+        request.rows.append(_row(row, unsent))
     elif isinstance(inputs, Sequence) and any(as_row(one) is not None for one in inputs):
-        request.rows.extend(_rows(inputs))
+        request.rows.extend(_rows(inputs, unsent))
     else:
         request.tensor.CopyFrom(_tensor(inputs))
 
@@ -103,7 +120,7 @@ def _is_unnamed_column(inputs: Any) -> bool:
     return is_list and bool(inputs) and all(isinstance(one, str) for one in inputs)
 
 
-def _rows(inputs: Sequence[Any]) -> Iterator[Any]:
+def _rows(inputs: Sequence[Any], unsent: UnsentColumns) -> Iterator[Any]:
     for number, given in enumerate(inputs):
         row = as_row(given)
         if row is None:
@@ -111,12 +128,18 @@ def _rows(inputs: Sequence[Any]) -> Iterator[Any]:
                 f"row {number} is a {type(given).__name__} without names, others are dicts: give "
                 "a list of dicts"
             )
-        yield _row(row)
+        yield _row(row, unsent)
 
 
-def _row(row: Mapping[Any, Any]) -> Any:
+def _row(row: Mapping[Any, Any], unsent: UnsentColumns) -> Any:
     _check_names([str(name) for name in row])
-    return row_to_struct(row)
+    try:
+        return row_to_struct(row)
+    except BadData:
+        struct = struct_pb2.Struct()
+    for one in unsent.sent((str(n), partial(row_to_struct, {n: v})) for n, v in row.items()):
+        struct.MergeFrom(one)
+    return struct
 
 
 def _tensor(inputs: Any) -> pb.Tensor:
@@ -174,9 +197,17 @@ def table_from_columns(columns: Mapping[Any, Any]) -> pb.Table:
     Raises:
         BadData: columns differ in length, or one mixes types.
     """
+    unsent = UnsentColumns()
+    made = _made_table(columns, unsent)
+    unsent.refuse()
+    return made
+
+
+def _made_table(columns: Mapping[Any, Any], unsent: UnsentColumns) -> pb.Table:
     names = [str(name) for name in columns]
     _check_names(names)
-    made = [_column(name, values) for name, values in zip(names, columns.values())]
+    pairs = zip(names, columns.values())
+    made = unsent.sent((name, partial(_column, name, values)) for name, values in pairs)
     lengths = {one.name: _length(one) for one in made}
     if len(set(lengths.values())) > 1:
         raise BadData(f"columns differ in length: {lengths}")
@@ -201,9 +232,20 @@ def _column(name: str, values: Any) -> pb.Column:
     return cast("pb.Column", _arrays().column_from_array(name, _arrays().np.asarray(values)))
 
 
-def _table(columns: Sequence[tuple[str, ColumnValues]]) -> pb.Table:
+def _table(
+    columns: Sequence[tuple[str, ColumnValues | BadData]], unsent: UnsentColumns
+) -> pb.Table:
     _check_names([name for name, _ in columns])
-    return pb.Table(columns=[column_from_values(name, *values) for name, values in columns])
+    makers = (
+        (
+            name,
+            failing(values)
+            if isinstance(values, BadData)
+            else partial(column_from_values, name, *values),
+        )
+        for name, values in columns
+    )
+    return pb.Table(columns=unsent.sent(makers))
 
 
 def _check_names(names: Sequence[str]) -> None:

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve_client.errors import BadArgument
 from pushserve_client.from_messages import state_to_proto
-from pushserve_client.input_messages import fill_inputs
+from pushserve_client.input_messages import fill_sendable
 from pushserve_client.types import DeploymentState
+from pushserve_client.unsent_columns import UnsentColumns
 
 M = TypeVar("M")
 
@@ -128,10 +129,9 @@ def predict_request(
     version: int | None,
     commit: str | None,
     outputs: Sequence[str] | str | None,
-) -> pb.PredictRequest:
-    """Build a request to predict; see `input_messages.fill_inputs` for what `inputs` may be."""
+) -> tuple[pb.PredictRequest, UnsentColumns]:
+    """Build a request to predict; see `input_messages.fill_sendable` for what `inputs` may be."""
     target = _one_target(ref=ref, version=version, commit=commit)
     names = [outputs] if isinstance(outputs, str) else outputs
     request = message_of(pb.PredictRequest, model=model, outputs=names, **target)
-    fill_inputs(request, inputs)
-    return request
+    return request, fill_sendable(request, inputs)

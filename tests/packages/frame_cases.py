@@ -3,6 +3,7 @@
 What is expected is what the pandas frame of the same values becomes.
 """
 
+import datetime as dt
 import decimal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 
 from pushserve.v1 import model_service_pb2 as pb
 from pushserve_client import BadData
-from pushserve_client.input_messages import fill_inputs
+from pushserve_client.input_messages import fill_inputs, fill_sendable
 
 LONG = "a text that Arrow's views keep elsewhere, because it is long"
 FRAME = pd.DataFrame(
@@ -254,6 +255,31 @@ def test_a_series_of_texts_is_a_column():
     assert ["s"] == [c.name for c in sent(pl.Series("s", ["a"])).table.columns]
     assert [""] == [c.name for c in sent(pa.array(["a"])).table.columns]
     assert ["a"] == list(sent(pa.array(["a"])).table.columns[0].strings.values)
+
+
+@pytest.mark.filterwarnings("ignore:The Dataframe Interchange Protocol")
+@pytest.mark.parametrize("form", ["polars", "pyarrow", "stream", "exchange"])
+def test_columns_that_no_message_holds_are_left_to_the_signature(form):
+    """Those that can be read are sent, whatever stands beside them."""
+    table = pa.table(
+        {
+            "when": pa.array([dt.date(2026, 1, 31)] * 3),
+            "x": [1.0, 2.0, 3.0],
+            "took": pa.array([dt.timedelta(1)] * 3),
+            "s": ["a", None, "c"],
+        }
+    )
+    if form != "exchange":
+        table = table.append_column("tags", pa.array([["a"], [], None]))
+    forms = {"polars": pl.from_arrow, "stream": OnlyStream, "exchange": OnlyExchange}
+    request = pb.PredictRequest(model="m")
+
+    unsent = fill_sendable(request, forms.get(form, lambda frame: frame)(table))
+
+    assert unsent
+    assert sent({"x": [1.0, 2.0, 3.0], "s": ["a", None, "c"]}).table == request.table
+    with pytest.raises(BadData, match="'when'"):
+        unsent.refuse()
 
 
 def test_many_rows():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushserve.v1 import model_service_pb2 as pb
-from pushserve_client.array_messages import table_from_frame, tensor_from_array
+from pushserve_client.array_messages import columns_from_frame, tensor_from_array
 from pushserve_client.errors import BadData
 from pushserve_client.from_messages import object_from_proto
 from pushserve_client.input_messages import fill_inputs, table_from_columns
@@ -141,7 +141,7 @@ def test_a_frame_becomes_typed_columns_with_nulls():
         }
     )
 
-    table = table_from_frame(frame)
+    table = pb.Table(columns=[make() for _, make in columns_from_frame(frame)])
 
     kinds = {c.name: (c.WhichOneof("values"), list(c.null_rows)) for c in table.columns}
     assert {

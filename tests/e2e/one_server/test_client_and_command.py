@@ -1,20 +1,24 @@
 """The client and the command, by a whole server: people's own data, and what they type next."""
 
+import asyncio
 import json
 import os
 import shlex
 import subprocess
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from sklearn.compose import make_column_transformer
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from pushserve_client import Client
+from pushserve_client import AsyncClient, BadData, Client
 from tests.fixtures import models
 from tests.fixtures.served import BIN, PROGRAM
 
@@ -116,3 +120,66 @@ def test_a_first_push_that_failed_is_found_by_its_repository(served, hub):
     assert "(nothing-yet)" == line.split("\t")[1]
     assert "ARTIFACT_MISSING" in line
     assert "" == run(served, PROGRAM, "deployments", "--source", f"{repo.url}x").stdout
+
+
+BESIDE = {
+    "when": pd.to_datetime(["2026-01-31", None, "2026-02-01"]),
+    "took": pd.to_timedelta([1, 2, 3], unit="s"),
+    "month": pd.period_range("2026-01", periods=3, freq="M"),
+    "tags": [["a"], [], ["b", "c"]],
+    "born": [date(2000, 1, 1), None, date(2001, 1, 1)],
+    "raw": [b"a", b"b", None],
+    "kind": pd.Categorical(pd.to_datetime(["2026-01-31", "2026-01-31", "2026-02-01"])),
+}
+"""Columns that no message can hold."""
+
+
+@pytest.fixture(scope="module")
+def beside(push) -> tuple[pd.DataFrame, LogisticRegression]:
+    """A frame with all of them, of which a live model, "beside", uses two others."""
+    frame = pd.DataFrame({"age": [1.0, 5.0, 9.0], "fare": [2.0, 1.0, 0.0], **BESIDE})
+    chosen = make_column_transformer((StandardScaler(), ["age", "fare"]))
+    model = make_pipeline(chosen, LogisticRegression()).fit(frame, [0, 0, 1])
+    push("beside", model)
+    return frame, model
+
+
+@pytest.mark.parametrize("form", ["frame", "columns", "records", "row"])
+def test_columns_that_cannot_be_sent_and_are_not_used(client, beside, form):
+    frame, model = beside
+    given = {
+        "frame": frame,
+        "columns": dict(frame.items()),
+        "records": frame.to_dict("records"),
+        "row": frame.iloc[0].to_dict(),
+    }
+    expected = model.predict(frame[:1] if form == "row" else frame).tolist()
+
+    assert expected == client.predict("beside", given[form]).label.tolist()
+    assert [expected] == [
+        one.label.tolist() for one in client.predict_stream("beside", [given[form]])
+    ]
+
+
+def test_columns_that_cannot_be_sent_and_are_not_used_of_the_async_client(served, beside):
+    frame, model = beside
+
+    async def ask():
+        async with AsyncClient(served.address) as client:
+            return (await client.predict("beside", frame)).label.tolist()
+
+    assert model.predict(frame).tolist() == asyncio.run(ask())
+
+
+@pytest.mark.parametrize("name", ["age", "colour"])
+def test_a_column_that_cannot_be_sent_and_is_used_or_not_known(client, beside, name):
+    """The error names the column that matters, not the others."""
+    frame = beside[0].assign(**{name: BESIDE["when"]})
+
+    with pytest.raises(BadData, match=f"column '{name}' holds datetime64.*send a number or text"):
+        client.predict("beside", frame)
+
+
+def test_a_frame_of_nothing_that_can_be_sent(client, beside):
+    with pytest.raises(BadData, match="column 'when' holds datetime64"):
+        client.predict("beside", beside[0][["when", "tags"]])
