@@ -230,7 +230,7 @@ def test_the_path_of_a_call_reads_no_registry_and_compares_in_constant_time():
     }
     assert set() == {name for name in imports if name and "registry" in name}
     called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    assert "hmac.compare_digest" in called
+    assert "compare_digest" in called
     compared = [ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Compare)]
     assert [] == [text for text in compared if "digest" in text]
 

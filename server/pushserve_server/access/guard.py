@@ -6,12 +6,13 @@ token as for a right one. Another thread exchanges the table of tokens as a whol
 
 from __future__ import annotations
 
-import hmac
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
+from hmac import compare_digest
 from typing import Final
 
 from pushserve_server.access.method_rules import METHOD_RULES, MethodRule, Opening
@@ -24,10 +25,12 @@ from pushserve_server.domain.access_token import (
     allows_model,
     digest_of,
 )
-from pushserve_server.errors import NotAllowed, Unauthenticated
+from pushserve_server.errors import NotAllowed, PushserveError, Unauthenticated
 
 HEADER: Final = "authorization"
 _BEARER: Final = "bearer "
+_OF_BEARER: Final = slice(len(_BEARER))
+_AFTER_BEARER: Final = slice(len(_BEARER), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,9 @@ ANYBODY: Final = Principal("", "anybody")
 class _Held:
     """A token in memory. `used_at` is in seconds since the epoch, 0 where nobody has used it."""
 
-    __slots__ = ("digest", "expires_at", "principal", "revoked", "saved_at", "scopes", "used_at")
+    __slots__ = (
+        "digest", "expires_at", "methods", "principal", "revoked", "saved_at", "scopes", "used_at",
+    )  # fmt: skip
 
     def __init__(self, token: AccessToken) -> None:
         models = None if token.models == ALL_MODELS else token.models
@@ -73,8 +78,17 @@ class _Held:
         self.digest = token.digest
         self.scopes = token.scopes
         self.revoked = token.revoked_at is not None
+        self.methods = frozenset() if self.revoked else _methods_of(token.scopes)
         self.expires_at = token.expires_at.timestamp() if token.expires_at else float("inf")
         self.used_at = self.saved_at = 0.0
+
+
+@lru_cache
+def _methods_of(scopes: frozenset[Scope]) -> frozenset[str]:
+    """Give the methods that these scopes are good for."""
+    return frozenset(
+        name for name, rule in METHOD_RULES.items() if not scopes.isdisjoint(rule.scopes)
+    )
 
 
 _NOBODY: Final = _Held(AccessToken("", "", secrets.token_bytes(32), frozenset()))
@@ -134,19 +148,11 @@ class Guard:
             )
         held = self._held.get(text[ID_PART], _NOBODY)
         # A longer one is hashed no further than a right one.
-        if not hmac.compare_digest(held.digest, digest_of(text[: LENGTH + 1])):
+        if not compare_digest(held.digest, digest_of(text[: LENGTH + 1])):
             raise Unauthenticated("this server does not know this token", reason="TOKEN_UNKNOWN")
-        return self._principal(held, method)
-
-    def _principal(self, held: _Held, method: str) -> Principal:
         now = self._now()
-        if held.revoked:
-            raise Unauthenticated("this token was revoked", reason="TOKEN_REVOKED")
-        if held.expires_at <= now:
-            raise Unauthenticated("this token has expired", reason="TOKEN_EXPIRED")
-        needed = METHOD_RULES[method].scopes
-        if held.scopes.isdisjoint(needed):
-            raise NotAllowed(_scope_missing(method, needed, held.scopes), reason="SCOPE_MISSING")
+        if method not in held.methods or held.expires_at <= now:
+            raise _why_not(held, method, now)
         held.used_at = now
         return held.principal
 
@@ -163,8 +169,18 @@ class Guard:
 def _token_in(metadata: Sequence[tuple[str, str | bytes]]) -> str | None:
     for key, value in metadata:
         if key == HEADER and isinstance(value, str):
-            return value[len(_BEARER) :] if value[: len(_BEARER)].lower() == _BEARER else value
+            return value[_AFTER_BEARER] if value[_OF_BEARER].lower() == _BEARER else value
     return None
+
+
+def _why_not(held: _Held, method: str, now: float) -> PushserveError:
+    """Say why a token that is known does not let this call in."""
+    if held.revoked:
+        return Unauthenticated("this token was revoked", reason="TOKEN_REVOKED")
+    if held.expires_at <= now:
+        return Unauthenticated("this token has expired", reason="TOKEN_EXPIRED")
+    needed = METHOD_RULES[method].scopes
+    return NotAllowed(_scope_missing(method, needed, held.scopes), reason="SCOPE_MISSING")
 
 
 def _scope_missing(method: str, needed: frozenset[Scope], has: frozenset[Scope]) -> str:

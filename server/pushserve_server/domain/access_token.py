@@ -7,13 +7,13 @@ plain SHA-256 of the whole is all that is kept: there is nothing that a slow has
 from __future__ import annotations
 
 import enum
-import hashlib
 import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
+from hashlib import sha256
 from typing import Final
 
 PREFIX: Final = "psv_"
@@ -71,7 +71,7 @@ def is_token(text: str) -> bool:
 
 def digest_of(text: str) -> bytes:
     """Give what is kept of a token."""
-    return hashlib.sha256(text.encode(errors="replace")).digest()
+    return sha256(text.encode("utf-8", "replace")).digest()
 
 
 def allows_model(models: Iterable[str], name: str) -> bool:
