@@ -158,6 +158,11 @@ def test_what_the_manifest_says_goes_along():
     [
         (["model.pkl", "scaler.pkl", "README.md"], "", ("scaler.pkl",)),
         (["model.skops", "b.joblib", "a.onnx"], "", ("a.onnx", "b.joblib")),
+        (["model.pkl", "Scaler.PKL"], "", ("Scaler.PKL",)),
+        (["MODEL.PKL", "scaler.pkl"], "", ("scaler.pkl",)),
+        (["model.joblib", "MODEL.PKL"], 'artifact = "model.joblib"', ()),
+        (["iris.Joblib", "scaler.sav"], "", ("scaler.sav",)),
+        (["model.joblib", "encoder.pkl.GZ", "x.csv.gz"], "", ("encoder.pkl.GZ",)),
         (["model.pkl", "old/scaler.pkl"], "", ()),
         (["model.pkl", "scaler.pkl", "predict.py"], "", ()),
         (["model.pkl", "scaler.pkl"], 'artifact = "model.pkl"', ()),

@@ -6,9 +6,10 @@ The rules, in the order in which they decide:
 2. `predict.py` makes a version that runs it. An artifact beside it is what it may load
    (`model.pkl` and `predict.py` are the old platform's form).
 3. `MLmodel` is an MLflow folder, which is refused for now.
-4. `model.skops`, `model.onnx`, `model.joblib`, `model.pkl`: exactly one of them.
+4. `model.skops`, `model.onnx`, `model.joblib`, `model.pkl`: exactly one of them, in small letters
+   or capitals.
 5. None of these: exactly one other file at the folder's root with one of these endings
-   (or `.pickle`), in small letters or capitals, so that `iris.joblib` needs no manifest.
+   (or `.pickle`), likewise, so that `iris.joblib` needs no manifest.
 6. None of these either: exactly one with a less usual ending of a pickle (`.sav`, `.pkl.gz`).
 """
 
@@ -93,7 +94,7 @@ def find_model_files(
 def _beside(present: frozenset[str], artifact: str | None) -> tuple[str, ...]:
     """Name the other model files at the folder's root."""
     others = (name for name in present if "/" not in name and name != artifact)
-    return tuple(sorted(name for name in others if PurePosixPath(name).suffix in ENDINGS))
+    return tuple(sorted(name for name in others if format_of(name) is not None))
 
 
 def _find_artifact(present: frozenset[str], manifest: Manifest, predict_py: bool) -> str | None:
@@ -138,8 +139,8 @@ def _named_artifact(present: frozenset[str], name: str) -> str | None:
 
 
 def _candidates(present: frozenset[str]) -> list[str]:
-    standard = [name for name in _STANDARD if name in present]
     at_root = sorted(name for name in present if "/" not in name)
+    standard = [name for wanted in _STANDARD for name in at_root if name.lower() == wanted]
     usual = [name for name in at_root if PurePosixPath(name).suffix.lower() in ENDINGS]
     return standard or usual or [name for name in at_root if format_of(name) is not None]
 
