@@ -63,7 +63,6 @@ HALVED = frozenset(
         "test_kinds_of_models.py",
         "test_limits.py",
         "test_old_environments.py",
-        "test_pushes.py",
         "test_open_types.py",
         "test_own_code.py",
         "test_reconciler.py",
@@ -79,13 +78,23 @@ HALVED = frozenset(
     }
 )
 """Files of many tests of one kind, of which `make test` runs about every second one."""
+QUARTERED = frozenset(
+    {
+        "test_operator_cures.py",
+        "test_pushes.py",
+        "test_pushes_and_the_server.py",
+        "test_pushes_of_git.py",
+    }
+)
+"""Likewise, about every fourth one: each has a deployment or two of its own."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave the other half of those files to `make test-faults`: the same ones everywhere."""
+    """Leave the others of those files to `make test-faults`: the same ones everywhere."""
     for item in items:
-        if item.path.name in HALVED and crc32(item.nodeid.encode()) % 2:
+        one_of = 4 if item.path.name in QUARTERED else 2 if item.path.name in HALVED else 1
+        if crc32(item.nodeid.encode()) % one_of:
             item.add_marker("long")
 
 
