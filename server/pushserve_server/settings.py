@@ -204,6 +204,8 @@ class Settings:
     """Address of the webhook."""
     webhook_secret: str = _secret()
     """The secret that GitHub signs events with."""
+    webhook_secret_file: str = ""
+    """A file with it instead, or with several, one a line."""
     insecure_webhook_without_secret: bool = False
     """Accept events that nobody signed."""
     webhook_server: str = "127.0.0.1:50051"

@@ -1,5 +1,6 @@
 """Events as GitHub sends them, to a real webhook process."""
 
+import hmac
 import json
 from urllib.parse import urlencode
 
@@ -7,7 +8,7 @@ import grpc
 import pytest
 
 from tests.fixtures.served import until
-from tests.webhook.conftest import payload
+from tests.webhook.conftest import SECRET, Webhook, payload
 
 CLONE_URL = "https://github.com/acme/iris.git"
 
@@ -173,6 +174,44 @@ def test_a_body_over_the_limit(webhook, service):
 
     assert (413, "REQUEST_ENTITY_TOO_LARGE") == (answer.status, answer.json["error"]["reason"])
     assert [] == service.requests
+
+
+def test_secrets_are_replaced_without_a_restart(shared_server, tmp_path):
+    """Each line of the file is one, whatever ends it; the old one counts until it is taken out."""
+    file = tmp_path / "secrets"
+    file.write_bytes(SECRET.encode() + b"\r\n")
+    webhook = Webhook(
+        shared_server.address, PUSHSERVE_WEBHOOK_SECRET="", PUSHSERVE_WEBHOOK_SECRET_FILE=str(file)
+    )
+
+    def signed_by(secret):
+        body = payload("minimal")
+        digest = hmac.new(secret.encode(), body, "sha256").hexdigest()
+        return webhook.deliver(body, X_Hub_Signature_256=f"sha256={digest}").status
+
+    try:
+        assert (202, 401, 401) == tuple(map(signed_by, (SECRET, "newer", "")))
+        file.write_text(f"newer\n\n{SECRET}\n")
+        assert (202, 202, 401) == tuple(map(signed_by, (SECRET, "newer", "")))
+        file.write_text("newer")
+        assert (401, 202) == tuple(map(signed_by, (SECRET, "newer")))
+        file.write_text("\n")
+        assert (401, 202, 401) == tuple(map(signed_by, (SECRET, "newer", "")))
+        file.unlink()
+        assert 202 == signed_by("newer")
+    finally:
+        webhook.stop()
+    log = "".join(webhook.log)
+    assert "holds no secret; the secrets of before stay in use" in log
+    assert "newer" not in log
+
+
+def test_a_newline_after_the_secret_is_no_part_of_it(shared_server):
+    webhook = Webhook(shared_server.address, PUSHSERVE_WEBHOOK_SECRET=f"{SECRET}\n")
+    try:
+        assert 202 == webhook.deliver(payload("minimal")).status
+    finally:
+        webhook.stop()
 
 
 def test_a_ref_that_the_operator_leaves_out_is_no_failed_delivery(webhook):

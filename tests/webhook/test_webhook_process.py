@@ -18,10 +18,11 @@ def test_the_vector_of_github():
     """GitHub's own documentation gives it."""
     header = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
 
-    assert hmac_signature.is_signed(SECRET, b"Hello, World!", header)
-    assert not hmac_signature.is_signed(SECRET, b"Hello, World", header)
-    assert not hmac_signature.is_signed("another", b"Hello, World!", header)
-    assert not hmac_signature.is_signed(SECRET, b"Hello, World!", header + "\u2603")
+    assert hmac_signature.is_signed([SECRET], b"Hello, World!", header)
+    assert not hmac_signature.is_signed([SECRET], b"Hello, World", header)
+    assert not hmac_signature.is_signed(["another"], b"Hello, World!", header)
+    assert not hmac_signature.is_signed([SECRET], b"Hello, World!", header + "\u2603")
+    assert hmac_signature.is_signed(["another", SECRET], b"Hello, World!", header)
 
 
 def test_no_server(fake_server):

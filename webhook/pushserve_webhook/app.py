@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from flask import Flask, Response, jsonify, request
@@ -14,6 +15,7 @@ from pushserve_webhook import replies
 from pushserve_webhook.events import BadPayload, Ignored, Pong, Push, read_event
 from pushserve_webhook.hmac_signature import is_signed
 from pushserve_webhook.registrar import Registrar
+from pushserve_webhook.secrets_in_use import SecretsInUse
 from pushserve_webhook.settings import WebhookSettings
 
 MAX_BODY: Final = 25 * 1024**2
@@ -25,15 +27,20 @@ logger = logging.getLogger(__name__)
 
 
 def create_app(settings: WebhookSettings, registrar: Registrar) -> Flask:
-    """Build the application. It holds nothing but `registrar`, which the caller closes."""
+    """Build the application. It holds nothing but `registrar`, which the caller closes.
+
+    Raises:
+        ConfigError: the file of secrets is no good.
+    """
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
-    secret = settings.webhook_secret.get_secret_value()
+    in_use = SecretsInUse(settings)
 
     def github() -> Reply:
         body = request.get_data()
-        if secret:
-            refusal = _check_signature(secret, body)
+        secrets = in_use.now()
+        if secrets:
+            refusal = _check_signature(secrets, body)
             if refusal is not None:
                 return refusal
         return _answer(body, registrar)
@@ -60,12 +67,12 @@ def _ready(registrar: Registrar) -> Reply:
     return replies.refused(503, "SERVER_NOT_READY", "the model server does not serve just now")
 
 
-def _check_signature(secret: str, body: bytes) -> Reply | None:
+def _check_signature(secrets: Sequence[str], body: bytes) -> Reply | None:
     header = request.headers.get("X-Hub-Signature-256")
     if header is None:
         message = "the header X-Hub-Signature-256 is missing; set the webhook's secret on GitHub"
         return replies.refused(401, "SIGNATURE_MISSING", message)
-    if not is_signed(secret, body, header):
+    if not is_signed(secrets, body, header):
         message = "the signature does not match; the secret on GitHub differs from the one here"
         return replies.refused(401, "SIGNATURE_MISMATCH", message)
     return None

@@ -39,7 +39,9 @@ class WebhookSettings(BaseSettings):
     webhook_listen: str = "127.0.0.1:8080"
     """Address of the webhook; port 0 takes a free one."""
     webhook_secret: SecretStr = SecretStr("")
-    """The secret that GitHub signs events with."""
+    """The secret that GitHub signs events with; several, one a line, while one replaces another."""
+    webhook_secret_file: str = ""
+    """A file with them instead; what changes in it counts at the next event."""
     insecure_webhook_without_secret: bool = False
     """Accept events that nobody signed."""
     webhook_server: str = "127.0.0.1:50051"
@@ -83,11 +85,14 @@ class WebhookSettings(BaseSettings):
                 "up; listen on 127.0.0.1 behind a proxy that has it, or set "
                 "insecure_listen_off_loopback = true"
             )
-        if not (self.webhook_secret.get_secret_value() or self.insecure_webhook_without_secret):
+        secret = self.webhook_secret.get_secret_value().strip()
+        if secret and self.webhook_secret_file:
+            raise ValueError("webhook_secret, webhook_secret_file: give one of both")
+        if not (secret or self.webhook_secret_file or self.insecure_webhook_without_secret):
             raise ValueError(
-                "webhook_secret: set PUSHSERVE_WEBHOOK_SECRET to the secret of the webhook on "
-                "GitHub, or insecure_webhook_without_secret = true to accept events that nobody "
-                "signed"
+                "webhook_secret: set PUSHSERVE_WEBHOOK_SECRET (or _FILE) to the secret of the "
+                "webhook on GitHub, or insecure_webhook_without_secret = true to accept events "
+                "that nobody signed"
             )
         if self.webhook_token.get_secret_value() and self.webhook_token_file:
             raise ValueError("webhook_token, webhook_token_file: give one of both")
