@@ -30,6 +30,8 @@ def dense(result: Any, rows: int) -> NDArray[Any]:
     if isinstance(result, list) and any(isinstance(item, np.ndarray) for item in result):
         result = _side_by_side(result, rows)
     array = np.asarray(result)
+    if rows == 1 and array.ndim == 1 and array.shape[0] != rows:
+        array = array[None]  # the only row by itself, as SparsePCA gives it
     if array.ndim == 0 or array.shape[0] != rows:
         raise NotAnOutput(f"shape {array.shape} for {rows} rows")
     if array.ndim > 2:
@@ -74,7 +76,27 @@ def _object_array(values: NDArray[Any]) -> Array:
         return to_array(values.astype("<i8"))
     if kinds <= {int, float, np.float64, np.float32, np.int64}:
         return to_array(values.astype("<f8"))
+    return _texts(values)
+
+
+def _texts(values: NDArray[Any]) -> Array:
     texts = [str(item) for item in values.reshape(-1).tolist()]
     result = np.empty(len(texts), object)
     result[:] = texts
     return Array(DType.STRING, result.reshape(values.shape))
+
+
+def as_type(array: Array, dtype: DType) -> Array:
+    """Give an output in the type that other rows have shown, where that holds it.
+
+    A column of whole numbers among numbers, or of nulls alone among texts, has another type.
+    """
+    kinds = (array.dtype, dtype)
+    if dtype is DType.STRING and array.dtype is not DType.STRING:
+        return _texts(array.values)
+    if kinds in ((DType.INT64, DType.FLOAT64), (DType.BOOL, DType.FLOAT64)):
+        floats = array.values.astype("<f8")
+        return Array(dtype, floats) if np.array_equal(floats, array.values) else array
+    if kinds == (DType.BOOL, DType.INT64):
+        return Array(dtype, array.values.astype("<i8"))
+    return array

@@ -44,9 +44,10 @@ class Judge:
         self.pushed = pushed
 
     def given(self, frame: pd.DataFrame) -> Any:
-        """Give rows with the names that the signature has."""
-        names = [feature.name for feature in self.pushed.signature.inputs]
-        if self.case.takes in ("frame", "dicts"):
+        """Give rows with the names that the signature has, where the model knows none."""
+        signature = self.pushed.signature
+        names = [feature.name for feature in signature.inputs]
+        if self.case.takes in ("frame", "dicts") and (signature.named or len(names) == 1):
             return frame.apply(_dates_as_texts)
         return frame.set_axis(names[: len(frame.columns)], axis=1)
 
@@ -140,13 +141,20 @@ def difference(expected: np.ndarray, got: np.ndarray) -> str:
         same = (wanted == found) | (np.isnan(wanted) & np.isnan(found))
         bad = np.argwhere(~same & (off | ~finite | ~np.isfinite(found)))
     else:
-        left, right = expected.tolist(), got.tolist()
+        left, right = _plain(expected, got), got.tolist()
         bad = np.argwhere(np.array(left, object) != np.array(right, object))
     if not len(bad):
         return ""
     place = tuple(bad[0])
     where = [int(i) for i in place]
     return f"{len(bad)} differ, first at {where}: {got[place]!r} not {expected[place]!r}"
+
+
+def _plain(expected: np.ndarray, got: np.ndarray) -> Any:
+    """Give values as they are served: objects that are no numbers are texts."""
+    if expected.dtype == object and all(isinstance(value, str) for value in got.ravel()):
+        return np.array([str(value) for value in expected.ravel()], object).reshape(got.shape)
+    return expected.tolist()
 
 
 def as_documented(

@@ -5,17 +5,23 @@ Expected answers are the estimator's own, to the array that its author would giv
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
+from sklearn.decomposition import MiniBatchSparsePCA, SparsePCA
 from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.impute import MissingIndicator, SimpleImputer
+from sklearn.isotonic import IsotonicRegression
+from sklearn.kernel_approximation import SkewedChi2Sampler
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import RadiusNeighborsClassifier, RadiusNeighborsRegressor
 from sklearn.pipeline import make_pipeline, make_union
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from pushserve_sandbox.inspection import estimator as inspecting
@@ -80,6 +86,10 @@ class GapsOfFrames(Silent):
         data = data.copy()
         data.loc[data["a"] < 100, "a"] = 0.5
         return data
+
+
+def same_rows(data):
+    return data
 
 
 def last(steps=()):
@@ -174,6 +184,21 @@ def test_whole_numbers_that_a_frame_of_floats_took_are_floats(folder):
     assert model.predict(frame).tolist() == doors.rows(frame)["label"].tolist()
 
 
+@pytest.mark.parametrize(
+    "steps", [[Scaled(), SimpleImputer()], [FunctionTransformer(same_rows), SimpleImputer()]]
+)
+def test_truth_values_that_an_array_of_floats_took_are_floats(folder, steps):
+    data = np.column_stack([np.arange(60) % 2, np.arange(60) % 3 > 1]).astype(float)
+    model = make_pipeline(*steps, DecisionTreeClassifier(random_state=0))
+    model.fit(data, data[:, 0] > data[:, 1])
+
+    doors = Doors(model, folder.signature(model, engine="worker"))
+
+    frame = pd.DataFrame(data.astype(bool), columns=["x0", "x1"])
+    assert model.predict(data).tolist() == doors.rows(frame)["label"].tolist()
+    assert model.predict(data).tolist() == doors.table(frame)["label"].tolist()
+
+
 class NullsOfNumbers(Silent):
     def transform(self, data):
         return np.isnan(np.asarray(data)).astype(float)
@@ -190,10 +215,6 @@ def test_a_null_alone_is_of_the_type_that_the_model_takes(folder):
 
     nulls = pd.DataFrame({"x0": [np.nan], "x1": [np.nan], "x2": [np.nan]})
     assert model.predict(nulls.to_numpy()).tolist() == doors.rows(nulls)["label"].tolist()
-
-
-def same_rows(data):
-    return data
 
 
 @pytest.mark.parametrize(
@@ -277,3 +298,143 @@ def test_that_a_column_is_not_used_is_proved(folder, monkeypatch):
     doors = Doors(model, folder.signature(model, engine="worker"))
 
     assert model.predict(frame).tolist() == doors.table(frame)["label"].tolist()
+
+
+@pytest.mark.parametrize("number", [-2300.0, 0.5])
+def test_nulls_alone_beside_numbers_are_numbers(folder, number):
+    """An array of NaN and whole numbers holds floats, whose texts end in ".0"."""
+    data = np.column_stack([X[:, 0].round(1), np.where(X[:, 1] > 0, number, 7.5)])
+    steps = make_pipeline(Strings(), OneHotEncoder(handle_unknown="ignore"))
+    model = make_pipeline(steps, DecisionTreeClassifier(random_state=0)).fit(data, data[:, 1] > 1)
+
+    doors = Doors(model, folder.signature(model))
+
+    row = np.array([[np.nan, number]])
+    assert ["x0", "x1"] == [feature.name for feature in doors.signature.inputs]
+    served = doors.rows(pd.DataFrame(row, columns=["x0", "x1"]))["probabilities"]
+    assert model.predict_proba(row).tolist() == served.tolist()
+
+
+class Product(RegressorMixin, BaseEstimator):
+    """Takes as many columns as it has factors, and says so nowhere."""
+
+    def fit(self, data, _target=None):
+        self.factors_ = data.mean(axis=0)
+        return self
+
+    def predict(self, data):
+        return data @ self.factors_
+
+
+@pytest.mark.parametrize(
+    ("model", "columns"),
+    [
+        (Product(), 3),
+        (Product(), 1),
+        (IsotonicRegression(out_of_bounds="clip"), 1),
+    ],
+)
+def test_a_few_columns_are_counted_by_trying(folder, model, columns):
+    data = X[:, :columns].round(2)
+    model.fit(data, (data[:, 0] > 0).astype(int))
+
+    doors = Doors(model, folder.signature(model, engine="worker"))
+
+    (name,) = doors.signature.default_outputs[:1]
+    assert columns == len(doors.signature.inputs)
+    assert np.allclose(model.predict(data), doors.table(data)[name])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        RadiusNeighborsClassifier(0.5),
+        RadiusNeighborsRegressor(0.5),
+        make_pipeline(MinMaxScaler(), SkewedChi2Sampler(skewedness=0.01, random_state=0)),
+    ],
+)
+def test_made_up_rows_are_like_those_of_fitting(folder, model):
+    """Others are far from all that these know, or too small."""
+    data = 1000 + X
+    model.fit(data, LABELS if hasattr(model, "classes_") else X[:, 0] > 0)
+
+    result = folder.build(model)
+
+    assert result["ok"], result
+
+
+@pytest.mark.parametrize("estimator", [SparsePCA(2, random_state=0), MiniBatchSparsePCA(2)])
+def test_the_only_row_by_itself_is_a_row(folder, estimator):
+    model = estimator.fit(X)
+
+    doors = Doors(model, folder.signature(model))
+
+    assert np.allclose([model.transform(X[:1])], doors.table(X[:1])["transform"])
+
+
+def handed_on(columns=("a", "b")):
+    return make_column_transformer(("passthrough", list(columns)))
+
+
+@pytest.mark.parametrize(
+    ("frame", "example"),
+    [
+        (pd.DataFrame({"a": [0.5, 1.0], "b": [2.5, 2.0]}), {"a": 0.5, "b": 2.5}),
+        (pd.DataFrame({"a": [True, False], "b": [0.5, 1.0]}), {"a": True, "b": 0.5}),
+        (pd.DataFrame({"a": ["x", None], "b": ["y", None]}), {"a": "x", "b": "y"}),
+    ],
+)
+def test_an_output_has_one_type_whatever_the_rows(folder, frame, example):
+    """Whole numbers alone, and nulls alone, are of another type than others beside them."""
+    model = make_pipeline(FunctionTransformer(same_rows), handed_on()).fit(frame)
+    folder.write("examples.json", [{"input": example}])
+
+    doors = Doors(model, folder.signature(model))
+
+    for row in (frame[:1], frame[1:]):
+        served = doors.rows(row.reset_index(drop=True))["transform"]
+        assert served.dtype == doors.rows(frame)["transform"].dtype
+        if frame.a.dtype == float:
+            assert np.array_equal(model.transform(row).astype(float), served)
+
+
+@pytest.mark.parametrize("steps", [[handed_on()], [FunctionTransformer(same_rows)]])
+def test_an_output_whose_type_nobody_knows_asks_for_an_example(folder, steps):
+    """Numbers for numbers and texts for texts: one of them would be refused in every call."""
+    frame = pd.DataFrame({"a": ["x", "y"], "b": ["z", "y"]})
+    model = make_pipeline(FunctionTransformer(same_rows), *steps).fit(frame)
+    inputs = {"inputs": [{"name": "a"}, {"name": "b"}]}
+
+    refused = folder.build(model, signature=inputs)
+    folder.write("examples.json", [{"input": {"a": "x", "b": "z"}}])
+
+    assert "SIGNATURE_UNKNOWN" == refused["reason"]
+    assert folder.build(model, signature=inputs)["ok"]
+
+
+def test_the_only_column_of_a_model_without_names_may_be_called_anything(folder):
+    frame = pd.DataFrame({"size": X[:, 0]})
+    model = last().fit(frame.to_numpy(), LABELS)
+
+    doors = Doors(model, folder.signature(model))
+
+    assert model.predict(frame.to_numpy()).tolist() == doors.table(frame)["label"].tolist()
+    assert model.predict(frame.to_numpy()).tolist() == doors.rows(frame)["label"].tolist()
+
+
+@pytest.mark.parametrize("kept", ["factors", "_factors", "weights"])
+def test_what_fit_found_may_have_any_name(folder, kept):
+    """scikit-learn's own end in "_"; people's do not always, and answer all the same."""
+    model = Product().fit(X)
+    setattr(model, kept, vars(model).pop("factors_"))
+    folder.write(
+        "product.py",
+        "from sklearn.base import BaseEstimator, RegressorMixin\n"
+        "class Product(RegressorMixin, BaseEstimator):\n"
+        f"    def predict(self, data):\n        return data @ self.{kept}\n",
+    )
+    folder.write("model.pkl", b"cproduct\nProduct\n)\x81" + pickle.dumps(vars(model))[2:-1] + b"b.")
+
+    result = folder.build(format="pickle", artifact="model.pkl")
+
+    assert result["ok"], result

@@ -17,7 +17,7 @@ import numpy as np
 from pushserve_runtime.build_error import BuildFailed, printable
 from pushserve_runtime.frames import Array
 from pushserve_runtime.job_spec import JobSpec
-from pushserve_runtime.output_arrays import dense, to_array
+from pushserve_runtime.output_arrays import as_type, dense, to_array
 from pushserve_runtime.signature import Layout
 from pushserve_sandbox.build.trial_inputs import arrays_for
 from pushserve_sandbox.build.worker_path import WorkerPath
@@ -151,7 +151,8 @@ def _check_author(
 
     def own(name: str) -> Array:
         handed = author_input(signature, rows, categorical, named=named)
-        return to_array(dense(functions[name](handed), len(rows)))
+        given = to_array(dense(functions[name](handed), len(rows)))
+        return as_type(given, answers[name].dtype)
 
     for name in signature.default_outputs:
         if name not in functions:

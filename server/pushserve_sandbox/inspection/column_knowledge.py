@@ -14,6 +14,8 @@ from pushserve_sandbox.inspection.booster_columns import remembered_columns
 
 CATEGORIES_LIMIT: Final = 1_000
 _EXAMPLES: Final = 3
+_KEPT: Final = ("_fit_X", "X_fit_", "cluster_centers_", "theta_", "support_vectors_")
+"""Attributes that hold rows: those of fitting, or means of some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,11 @@ def own_columns(estimator: Any, branch: str) -> list[Known]:
     found = _of_statistics(estimator, getattr(estimator, "mean_", statistics), branch)
     if found:
         return found
+    rows = _rows_of_numbers(estimator)
+    if rows is not None:
+        return [
+            Known(None, tuple(column), branch=branch, numbers=True) for column in rows.T.tolist()
+        ]
     remembered = remembered_columns(estimator)
     if remembered:
         return [Known(dtype, items[:3], items, branch, numbers=True) for dtype, items in remembered]
@@ -113,6 +120,22 @@ def own_columns(estimator: Any, branch: str) -> list[Known]:
         words = sorted(getattr(estimator, "vocabulary_", None) or ["text"])
         return [Known(DType.STRING, tuple(str(word) for word in words[:3]), branch=branch)]
     return []
+
+
+def _rows_of_numbers(estimator: Any) -> Any:
+    """Give `_EXAMPLES` rows that are like those that it was fitted on, where it keeps some."""
+    low, high = (getattr(estimator, name, None) for name in ("data_min_", "data_max_"))
+    if isinstance(low, np.ndarray) and isinstance(high, np.ndarray):
+        return _finite(np.linspace(0.4 * low + 0.6 * high, 0.8 * low + 0.2 * high, _EXAMPLES))
+    for name in _KEPT:
+        kept = getattr(estimator, name, None)
+        if isinstance(kept, np.ndarray) and kept.ndim == 2 and kept.dtype.kind == "f" and len(kept):
+            return _finite(kept[np.linspace(0, len(kept) - 1, _EXAMPLES).astype(int)])
+    return None
+
+
+def _finite(rows: Any) -> Any:
+    return rows.astype(float) if np.isfinite(rows).all() else None
 
 
 def _of_statistics(estimator: Any, values: Any, branch: str) -> list[Known]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from pushserve_sandbox.inspection.estimator_structure import first_estimators, is_library
 from pushserve_sandbox.inspection.input_forms import is_fitted_on_names, parts_of
 
+_FEW: Final = 6
 _AROUND: Final = 2
 """Code of people's own adds and drops a few columns."""
 
@@ -31,10 +32,11 @@ def count_told(estimator: Any) -> int | None:
 def counts_to_try(estimator: Any) -> Iterator[int]:
     """Give numbers of columns, the likeliest first, for what is made of others' code and its own.
 
-    The likeliest is what the first part was fitted on that says so.
+    The likeliest is what the first part was fitted on that says so; else it may be a few.
     """
     count = _count_inside(estimator)
     if count is None:
+        yield from range(1, _FEW + 1)
         return
     yield count
     yield from range(count - 1, max(count - _AROUND - 1, 0), -1)

@@ -43,9 +43,24 @@ def seen_columns(handed: Handed, rows: Sequence[Row], differ: Differ) -> Handed:
     return _changed(handed, seen or unused, accepts=Accepts.ANYTHING)
 
 
-def settle_types(handed: Handed, rows: Sequence[Row], takes: Takes) -> Handed:
+def settle_types(handed: Handed, rows: Sequence[Row], takes: Takes, differ: Differ) -> Handed:
     """Narrow the features that are open to what the estimator takes; `rows` are some of these."""
-    return _of_nulls(_of_whole_numbers(handed, rows, takes), rows, takes)
+    handed = _of_whole_numbers(handed, rows, takes)
+    return _of_nulls(_of_truth_values(handed, rows, takes, differ), rows, takes)
+
+
+def _of_truth_values(handed: Handed, rows: Sequence[Row], takes: Takes, differ: Differ) -> Handed:
+    """Have float64 reach an array in which True is refused, and 1 and 1.0 are the same."""
+    opened = [i for i, feature in enumerate(handed.features) if feature.is_open]
+    if handed.layout is not Layout.MATRIX or not opened:
+        return handed
+
+    def filled(kind: type) -> list[Row]:
+        return [_with(row, {i: kind((r + i) % 2) for i in opened}) for r, row in enumerate(rows)]
+
+    if takes(handed, filled(bool)) or differ(handed, filled(int), filled(float)):
+        return handed
+    return _changed(handed, opened, dtype=DType.FLOAT64, accepts=Accepts.DTYPE)
 
 
 def _of_whole_numbers(handed: Handed, rows: Sequence[Row], takes: Takes) -> Handed:
@@ -74,10 +89,11 @@ def _takes_whole(handed: Handed, rows: Sequence[Row], columns: Sequence[int], ta
 
 def _of_nulls(handed: Handed, rows: Sequence[Row], takes: Takes) -> Handed:
     """Choose the type of nulls that come alone, where one of the two is refused."""
-    for column in [i for i, f in enumerate(handed.features) if f.is_open][:SINGLE_PROBES]:
-        null = [_with(rows[0], {column: None})]
+    opened = [i for i, feature in enumerate(handed.features) if feature.is_open]
+    for columns in [opened, *([i] for i in opened[:SINGLE_PROBES])] if opened else []:
+        null = [_with(rows[0], dict.fromkeys(columns))]
         if not takes(handed, null):
-            tried = (_changed(handed, [column], dtype=dtype) for dtype in _OF_NULLS)
+            tried = (_changed(handed, columns, dtype=dtype) for dtype in _OF_NULLS)
             handed = next((other for other in tried if takes(other, null)), handed)
     return handed
 

@@ -36,10 +36,13 @@ def text_input(arrays: Sequence[Array]) -> NDArray[Any]:
 def object_matrix_input(features: Sequence[Feature]) -> InputFunction:
     """Make the function that gives an array of shape [rows, features].
 
-    It holds objects where some are no numbers, as NumPy would have it.
+    It holds objects where some are no numbers, as NumPy would have it: nulls alone are, beside
+    numbers.
     """
 
     def build(arrays: Sequence[Array]) -> NDArray[Any]:
+        if any(a.dtype.is_number for a in arrays):
+            arrays = [_nulls_as_numbers(f, a) for f, a in zip(features, arrays, strict=True)]
         pairs = list(zip(features, arrays, strict=True))
         if not any(_takes_none(f, a) for f, a in pairs) and all(a.dtype.is_number for a in arrays):
             return number_matrix(arrays).values
@@ -48,6 +51,14 @@ def object_matrix_input(features: Sequence[Feature]) -> InputFunction:
         )
 
     return build
+
+
+def _nulls_as_numbers(feature: Feature, array: Array) -> Array:
+    if array.dtype.is_number or array.nulls is None or not array.nulls.all():
+        return array
+    if not feature.is_open or _takes_none(feature, array):
+        return array
+    return Array(DType.FLOAT64, np.zeros(len(array.values)), array.nulls)
 
 
 def dicts_input(features: Sequence[Feature]) -> InputFunction:

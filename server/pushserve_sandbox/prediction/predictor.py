@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from pushserve_runtime.frames import Array
-from pushserve_runtime.output_arrays import NotAnOutput, dense, to_array
+from pushserve_runtime.output_arrays import NotAnOutput, as_type, dense, to_array
 from pushserve_runtime.signature import DType, Signature
 from pushserve_sandbox.prediction.fast_path import FastPath
 from pushserve_sandbox.prediction.model_inputs import InputFunction
@@ -78,9 +78,9 @@ class EstimatorPredictor:
         return results
 
     def _checked(self, name: str, values: NDArray[Any]) -> Array:
-        array = to_array(values)
-        columns = array.values.shape[1] if array.values.ndim == 2 else 0
         spec = self._specs[name]
+        array = as_type(to_array(values), spec.dtype)
+        columns = array.values.shape[1] if array.values.ndim == 2 else 0
         if columns != spec.columns or array.dtype is not spec.dtype:
             raise NotAnOutput(
                 f"{name} is {_form(columns, array.dtype)} for these rows, and was "

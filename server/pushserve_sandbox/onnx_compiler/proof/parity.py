@@ -25,6 +25,8 @@ EXTRA_ROWS: Final = 1024
 """Rows on which outputs are compared that do not decide."""
 CHUNK: Final = 512
 MOST_REFUSED: Final = 256
+_FEW_REFUSED: Final = 64
+"""More than these, and than are answered, are too many: to find each of them takes long."""
 _ALONE: Final = 16
 
 
@@ -115,7 +117,8 @@ class _Asking:
                 self.ask(half, names)
             return
         self.refused += numbers.tolist()
-        if len(self.refused) > MOST_REFUSED:
+        answered = sum(map(len, self.taken))
+        if len(self.refused) > MOST_REFUSED or len(self.refused) > max(answered, _FEW_REFUSED):
             text = f"the estimator refuses too many trial rows: {brief(error)}"
             raise NotCompilable(text) from error
 

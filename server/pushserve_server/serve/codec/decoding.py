@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -99,6 +100,7 @@ class Decoder:
         self._unused = frozenset(f.name for f in unused)
         self._optional = frozenset(f.name for f in signature.inputs if f.nullable) | self._unused
         self._keeps_types = any(f.accepts is Accepts.NUMBERS for f in signature.inputs)
+        self._is_any_name = self._width == 1 and not signature.named
 
     def from_raw(self, raw: bytes, shape: Sequence[int]) -> DecodedRequest | None:
         """Take a tensor of little-endian doubles as it is, where nothing is wrong with its size.
@@ -141,7 +143,12 @@ class Decoder:
         return self.from_columns([GivenColumn(n, matrix[:, i]) for i, n in enumerate(self._names)])
 
     def from_columns(self, given: Sequence[GivenColumn]) -> DecodedRequest:
-        """Decode named columns of equal length, in any order."""
+        """Decode named columns of equal length, in any order.
+
+        The only feature of a model that knows no names may be called anything.
+        """
+        if self._is_any_name and len(given) == 1:
+            given = [replace(given[0], name=self._names[0])]
         rows = len(given[0].values) if given else 0
         self._check_rows(rows)
         return self._from_columns(given, rows)
@@ -169,6 +176,8 @@ class Decoder:
     def from_records(self, records: Sequence[Mapping[str, Any]]) -> DecodedRequest:
         """Decode one mapping for each row; None and a missing nullable field are null."""
         self._check_rows(len(records))
+        if self._is_any_name and all(len(record) == 1 for record in records):
+            records = [dict(zip(self._names, record.values(), strict=True)) for record in records]
         if self._signature.layout is Layout.RECORDS and not self._inputs:
             found = Violations()
             exact = [exact_record(record, row, found) for row, record in enumerate(records)]
