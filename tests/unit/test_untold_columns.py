@@ -27,6 +27,7 @@ from sklearn.tree import DecisionTreeClassifier
 from pushserve_sandbox.inspection import estimator as inspecting
 from pushserve_sandbox.inspection.column_knowledge import Known
 from tests.fixtures.doors import Doors
+from tests.fixtures.shares import share
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(60, 3))
@@ -98,16 +99,18 @@ def last(steps=()):
 
 @pytest.mark.parametrize(
     "model",
-    [
-        last(["passthrough"]),
-        last([FunctionTransformer()]),
-        CalibratedClassifierCV(last(["passthrough"]), cv=2),
-        VotingClassifier([("a", last(["passthrough"])), ("b", last(["passthrough"]))]),
-        last([Scaled()]),
-        last([Wider(), StandardScaler()]),
-        last([make_pipeline(Scaled(), StandardScaler())]),
-        VotingClassifier([("a", last([Scaled()])), ("b", last([Wider()]))]),
-    ],
+    share(
+        [
+            last(["passthrough"]),
+            last([FunctionTransformer()]),
+            CalibratedClassifierCV(last(["passthrough"]), cv=2),
+            VotingClassifier([("a", last(["passthrough"])), ("b", last(["passthrough"]))]),
+            last([Scaled()]),
+            last([Wider(), StandardScaler()]),
+            last([make_pipeline(Scaled(), StandardScaler())]),
+            VotingClassifier([("a", last([Scaled()])), ("b", last([Wider()]))]),
+        ]
+    ),
 )
 def test_columns_are_counted_where_the_first_step_tells_nothing(folder, model):
     model.fit(X, LABELS)
@@ -118,7 +121,7 @@ def test_columns_are_counted_where_the_first_step_tells_nothing(folder, model):
     assert model.predict(X).tolist() == doors.table(X)["label"].tolist()
 
 
-@pytest.mark.parametrize("first", ["passthrough", FunctionTransformer()])
+@pytest.mark.parametrize("first", share(["passthrough", FunctionTransformer()]))
 def test_names_that_the_next_step_was_fitted_on_are_kept(folder, first):
     frame = pd.DataFrame(X, columns=["a", "b", "c"])
     model = last([first]).fit(frame, LABELS)
@@ -154,11 +157,13 @@ def test_what_takes_any_count_or_names_is_asked_for(folder, step):
 
 @pytest.mark.parametrize(
     "steps",
-    [
-        [SimpleImputer(strategy="constant", fill_value=0.5)],
-        [Gaps(), SimpleImputer()],
-        [FunctionTransformer(Gaps().transform), SimpleImputer()],
-    ],
+    share(
+        [
+            [SimpleImputer(strategy="constant", fill_value=0.5)],
+            [Gaps(), SimpleImputer()],
+            [FunctionTransformer(Gaps().transform), SimpleImputer()],
+        ]
+    ),
 )
 def test_whole_numbers_that_an_array_of_floats_took_are_floats(folder, steps):
     data = np.column_stack([np.arange(60) % 5, np.arange(60) % 3]).astype(float)
@@ -185,7 +190,7 @@ def test_whole_numbers_that_a_frame_of_floats_took_are_floats(folder):
 
 
 @pytest.mark.parametrize(
-    "steps", [[Scaled(), SimpleImputer()], [FunctionTransformer(same_rows), SimpleImputer()]]
+    "steps", share([[Scaled(), SimpleImputer()], [FunctionTransformer(same_rows), SimpleImputer()]])
 )
 def test_truth_values_that_an_array_of_floats_took_are_floats(folder, steps):
     data = np.column_stack([np.arange(60) % 2, np.arange(60) % 3 > 1]).astype(float)
@@ -219,14 +224,16 @@ def test_a_null_alone_is_of_the_type_that_the_model_takes(folder):
 
 @pytest.mark.parametrize(
     "steps",
-    [
-        make_union(MissingIndicator(features="all"), make_pipeline(Scaled(), SimpleImputer())),
-        make_union(
-            MissingIndicator(features="all"),
-            make_pipeline(FunctionTransformer(same_rows), SimpleImputer()),
-        ),
-        make_pipeline(FunctionTransformer(same_rows), MissingIndicator(features="all")),
-    ],
+    share(
+        [
+            make_union(MissingIndicator(features="all"), make_pipeline(Scaled(), SimpleImputer())),
+            make_union(
+                MissingIndicator(features="all"),
+                make_pipeline(FunctionTransformer(same_rows), SimpleImputer()),
+            ),
+            make_pipeline(FunctionTransformer(same_rows), MissingIndicator(features="all")),
+        ]
+    ),
 )
 def test_truth_values_beside_nulls_are_no_difference(folder, steps):
     """Trial rows hold these where the type is open: they are objects with None, as in JSON."""
@@ -260,22 +267,24 @@ def first_columns(end=None):
 
 @pytest.mark.parametrize(
     "model",
-    [
-        StackingClassifier([("m", first_columns())], cv=2, passthrough=True),
-        make_pipeline(
-            make_union(make_column_transformer((StandardScaler(), ["a"])), "passthrough"),
-            LogisticRegression(),
-        ),
-        make_pipeline(
-            make_union(
-                make_column_transformer((StandardScaler(), ["a", "b"])),
-                make_column_transformer(("passthrough", ["c"])),
+    share(
+        [
+            StackingClassifier([("m", first_columns())], cv=2, passthrough=True),
+            make_pipeline(
+                make_union(make_column_transformer((StandardScaler(), ["a"])), "passthrough"),
+                LogisticRegression(),
             ),
-            LogisticRegression(),
-        ),
-        VotingClassifier([("a", first_columns()), ("b", last())], voting="soft"),
-        Tail(first_columns()),
-    ],
+            make_pipeline(
+                make_union(
+                    make_column_transformer((StandardScaler(), ["a", "b"])),
+                    make_column_transformer(("passthrough", ["c"])),
+                ),
+                LogisticRegression(),
+            ),
+            VotingClassifier([("a", first_columns()), ("b", last())], voting="soft"),
+            Tail(first_columns()),
+        ]
+    ),
 )
 def test_a_column_that_some_part_sees_is_used(folder, model):
     """What the others leave out is no reason to hold its values back."""
@@ -300,7 +309,7 @@ def test_that_a_column_is_not_used_is_proved(folder, monkeypatch):
     assert model.predict(frame).tolist() == doors.table(frame)["label"].tolist()
 
 
-@pytest.mark.parametrize("number", [-2300.0, 0.5])
+@pytest.mark.parametrize("number", share([-2300.0, 0.5]))
 def test_nulls_alone_beside_numbers_are_numbers(folder, number):
     """An array of NaN and whole numbers holds floats, whose texts end in ".0"."""
     data = np.column_stack([X[:, 0].round(1), np.where(X[:, 1] > 0, number, 7.5)])
@@ -347,11 +356,13 @@ def test_a_few_columns_are_counted_by_trying(folder, model, columns):
 
 @pytest.mark.parametrize(
     "model",
-    [
-        RadiusNeighborsClassifier(0.5),
-        RadiusNeighborsRegressor(0.5),
-        make_pipeline(MinMaxScaler(), SkewedChi2Sampler(skewedness=0.01, random_state=0)),
-    ],
+    share(
+        [
+            RadiusNeighborsClassifier(0.5),
+            RadiusNeighborsRegressor(0.5),
+            make_pipeline(MinMaxScaler(), SkewedChi2Sampler(skewedness=0.01, random_state=0)),
+        ]
+    ),
 )
 def test_made_up_rows_are_like_those_of_fitting(folder, model):
     """Others are far from all that these know, or too small."""
@@ -363,7 +374,7 @@ def test_made_up_rows_are_like_those_of_fitting(folder, model):
     assert result["ok"], result
 
 
-@pytest.mark.parametrize("estimator", [SparsePCA(2, random_state=0), MiniBatchSparsePCA(2)])
+@pytest.mark.parametrize("estimator", share([SparsePCA(2, random_state=0), MiniBatchSparsePCA(2)]))
 def test_the_only_row_by_itself_is_a_row(folder, estimator):
     model = estimator.fit(X)
 
@@ -398,7 +409,7 @@ def test_an_output_has_one_type_whatever_the_rows(folder, frame, example):
             assert np.array_equal(model.transform(row).astype(float), served)
 
 
-@pytest.mark.parametrize("steps", [[handed_on()], [FunctionTransformer(same_rows)]])
+@pytest.mark.parametrize("steps", share([[handed_on()], [FunctionTransformer(same_rows)]]))
 def test_an_output_whose_type_nobody_knows_asks_for_an_example(folder, steps):
     """Numbers for numbers and texts for texts: one of them would be refused in every call."""
     frame = pd.DataFrame({"a": ["x", "y"], "b": ["z", "y"]})
@@ -422,7 +433,7 @@ def test_the_only_column_of_a_model_without_names_may_be_called_anything(folder)
     assert model.predict(frame.to_numpy()).tolist() == doors.rows(frame)["label"].tolist()
 
 
-@pytest.mark.parametrize("kept", ["factors", "_factors", "weights"])
+@pytest.mark.parametrize("kept", share(["factors", "_factors", "weights"]))
 def test_what_fit_found_may_have_any_name(folder, kept):
     """scikit-learn's own end in "_"; people's do not always, and answer all the same."""
     model = Product().fit(X)
