@@ -42,22 +42,39 @@ def tensor_from_array(values: Any) -> pb.Tensor:
     except ValueError:
         raise BadData("the rows differ in length: every row needs all features") from None
     if array.ndim != 2:
-        raise BadData(
-            f"an array is [rows, features]; this has shape {list(array.shape)}. "
-            "For one row, wrap it: [row]"
-        )
+        raise BadData(_wrong_shape(values, array))
     if array.dtype.kind == "O":
         tensor = tensor_from_lists(plain_rows(array.tolist()))
         if tensor is not None:
             return tensor
     if array.dtype.kind not in "bfiu":
         raise BadData(
-            f"an array holds numbers; this has dtype {array.dtype}. For text and times give a "
-            "DataFrame, a dict of columns or a list of dicts: a column of those has a name"
+            f"an array holds numbers; this holds {_held(array)}. For text give a DataFrame, a dict "
+            "of columns or a list of dicts: a column of those has a name"
         )
     array = _sent_array(array)
     little = array.astype(array.dtype.newbyteorder("<"), copy=False)
     return pb.Tensor(shape=array.shape, raw=little.tobytes(), dtype=_RAW_TYPES[array.dtype.name])
+
+
+def _wrong_shape(values: Any, array: npt.NDArray[Any]) -> str:
+    if not array.ndim:
+        texts = ", or a list of texts" if isinstance(values, str) else ""
+        return (
+            f"inputs of the type {type(values).__name__} hold no rows: give an array [rows, "
+            f"features], a frame, a dict of columns, a list of dicts{texts}"
+        )
+    way = "for one row, wrap it: [row]" if array.ndim == 1 else "each row is a list of numbers"
+    return f"an array is [rows, features]; this has shape {list(array.shape)}: {way}"
+
+
+def _held(array: npt.NDArray[Any]) -> str:
+    """Say what no tensor takes: a type, or a number of too many digits."""
+    if array.dtype.kind != "O":
+        return f"values of the type {array.dtype}"
+    kinds = (type(value) for value in array.flat if not isinstance(value, (int, float)))
+    kind = next((kind.__name__ for kind in kinds if kind is not type(None)), "")
+    return f"an object of the type {kind}" if kind else "a whole number of more than 64 bits"
 
 
 def _as_array(values: Any) -> npt.NDArray[Any]:

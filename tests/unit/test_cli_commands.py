@@ -157,6 +157,16 @@ def test_register_a_local_folder(run, fake_server, tmp_path):
     assert 1 == result.exit_code
 
 
+@pytest.mark.parametrize("source", ["no such folder", "models/irsi", "acme"])
+def test_register_a_folder_that_there_is_not(run, fake_server, source):
+    """The server would say that it is no URL, though a folder was meant."""
+    result = run("register", source)
+
+    assert 2 == result.exit_code
+    assert "is no folder here, and no clone URL" in " ".join(result.stderr.replace("│", "").split())
+    assert [] == fake_server.service.requests
+
+
 def test_follow_to_ready(run, fake_server):
     """Each stage with its time, then where it is served."""
     fake_server.service.script("d", pb.DEPLOYMENT_STATE_READY, version=3)
@@ -311,7 +321,10 @@ def test_predict_with_options(run, fake_server):
         ("length,code\n1\n", "line 2 has 1 cells; the header has 2"),
         ("length,length\n1,2\n", "names these columns twice: length"),
         ("5.1,abc\n1,2\n", "the first line must name the columns: length,code"),
-        ("length,code\n", "has no rows"),
+        (
+            "length,code\n",
+            "has no rows: give CSV with a line of column names, then the rows; or JSON, a list",
+        ),
         ("", "has no rows"),
         ("[", "is not JSON"),
         ("[]", "has no rows"),

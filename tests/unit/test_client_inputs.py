@@ -116,8 +116,14 @@ def test_lists_of_arrays_and_numpys_scalars_are_left_to_it():
     [
         ([1.0, 2.0], r"\[rows, features\]; this has shape \[2\].*wrap it"),
         ([[1.0], [1.0, 2.0]], "differ in length"),
-        ([["a"]], "holds numbers; this has dtype <U1.*DataFrame"),
-        ("text", r"shape \[\]"),
+        ([["a"]], "holds numbers; this holds values of the type <U1.*DataFrame"),
+        (None, "of the type NoneType hold no rows: give an array"),
+        (5, "of the type int hold no rows"),
+        ({1, 2}, "of the type set hold no rows"),
+        ("good", "of the type str hold no rows: .*, or a list of texts"),
+        ([[[1.0, 2.0]]], r"shape \[1, 1, 2\]: each row is a list of numbers"),
+        ([[10**30, 1]], "this holds a whole number of more than 64 bits"),
+        ([[object(), 1]], "this holds an object of the type object"),
     ],
 )
 def test_what_is_no_matrix_is_refused(inputs, message):

@@ -54,8 +54,13 @@ def register(
 
 def _url_of(source: str) -> str:
     """Give a local folder's file URL: the server's working directory is another one."""
-    is_folder = ":" not in source and Path(source).is_dir()
-    return Path(source).absolute().as_uri() if is_folder else source
+    if ":" in source:
+        return source
+    if not Path(source).is_dir():
+        raise typer.BadParameter(
+            f"{source} is no folder here, and no clone URL such as https://host/path"
+        )
+    return Path(source).absolute().as_uri()
 
 
 def follow_to_the_end(

@@ -87,7 +87,10 @@ def inputs_from_csv(
     separator = separator or csv_lines.find_separator(text, features)
     lines = list(csv_lines.read_lines(text, separator))
     if len(lines) < 2:
-        raise BadData("the input has no rows: give a line of column names, then the rows")
+        raise BadData(
+            "the input has no rows: give CSV with a line of column names, then the rows; or JSON, "
+            "a list of objects or one object"
+        )
     if separator != "," and not form.separator:
         remark(f"cells are separated by {csv_lines.NAMES.get(separator, repr(separator))}")
     names = [name.strip() for name in lines[0].cells]
