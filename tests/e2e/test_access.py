@@ -100,6 +100,17 @@ def test_a_hangup_says_what_is_wrong_with_a_certificate_and_ends_nothing(
     assert served.process.poll() is None
 
 
+def test_doctor_knows_a_server_with_tls_and_says_what_is_open(served: Served):
+    settings = {**served.settings, "PUSHSERVE_LISTEN": served.address}
+    done = run("doctor", **settings)
+    assert f"{served.address}: a server runs there" in done.stdout
+    assert "TLS, and callers show certificates, tokens are asked for" in done.stdout
+    bad = {**settings, "PUSHSERVE_TLS_KEY": served.settings["PUSHSERVE_TLS_CERTIFICATE"]}
+    assert "holds no private key in PEM form" in run("doctor", **bad).stdout
+    plain = run("doctor", PUSHSERVE_DATA_DIR=served.data_dir, PUSHSERVE_LISTEN="127.0.0.1:0")
+    assert "no TLS, no token is asked for" in plain.stdout
+
+
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory, hub):
     """A server with tokens, a token file, and one model that a token may be for."""

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from pushserve_client.cli.app import app
 from pushserve_server.commands import doctor
+from pushserve_server.settings import Settings
 
 
 @pytest.fixture
@@ -145,12 +146,13 @@ def test_doctor_on_a_wrong_configuration(run, monkeypatch):
 
 def test_a_running_server_is_no_problem(fake_server):
     """Unless it is not ours."""
-    check = doctor.check_port("gRPC port", fake_server.address)
+    check = doctor.check_port("gRPC port", fake_server.address, Settings())
 
     # The fake does not say that the service serves, so it counts as somebody else.
     assert check.fix
     fake_server.health.set("pushserve.v1.ModelService", 1)
-    assert "a server runs there" in doctor.check_port("gRPC port", fake_server.address).detail
+    check = doctor.check_port("gRPC port", fake_server.address, Settings())
+    assert "a server runs there" in check.detail
 
 
 def test_a_broken_registry_is_found(tmp_path):

@@ -21,7 +21,9 @@ from rich.text import Text
 
 from pushserve_client.cli import screen
 from pushserve_client.client import Client
+from pushserve_server.access.certificates import CertificateFiles
 from pushserve_server.config import load_settings
+from pushserve_server.data_layout import address_file
 from pushserve_server.settings import ConfigError, Settings, split_address
 
 _OLDEST_GIT: Final = (2, 39)
@@ -68,7 +70,8 @@ def all_checks(settings: Settings) -> Iterator[Check]:
     yield check_sandbox()
     yield check_data_dir(settings.data_dir)
     yield check_database(settings.database)
-    yield check_port("gRPC port", settings.listen)
+    yield check_access(settings)
+    yield check_port("gRPC port", settings.listen, settings)
     yield check_port("webhook port", settings.webhook_listen)
 
 
@@ -153,7 +156,22 @@ def _check_sqlite(path: Path) -> Check:
     return Check("database", f"SQLite, {path}")
 
 
-def check_port(name: str, address: str) -> Check:
+def check_access(settings: Settings) -> Check:
+    """Certificate files can be used; what is open to anybody is said."""
+    tokens = "tokens are asked for" if settings.require_tokens else "no token is asked for"
+    files = CertificateFiles.of(settings)
+    if files is None:
+        return Check("access", f"no TLS, {tokens}")
+    try:
+        files.read()
+    except ConfigError as error:
+        return Check("access", str(error), "Correct the file: the server does not start with it.")
+    return Check(
+        "access", f"TLS, {'and callers show certificates, ' * bool(files.client_ca)}{tokens}"
+    )
+
+
+def check_port(name: str, address: str, settings: Settings | None = None) -> Check:
     """The port is free, or a server of ours has it."""
     host, port = split_address(address)
     try:
@@ -162,13 +180,20 @@ def check_port(name: str, address: str) -> Check:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(where)
     except OSError as error:
-        if name == "gRPC port" and _is_ours(address):
+        if settings is not None and _is_ours(address, settings):
             return Check(name, f"{address}: a server runs there")
         fix = "Stop what uses the port, or choose another one."
         return Check(name, f"{address}: {error.strerror or error}", fix)
     return Check(name, f"{address} is free")
 
 
-def _is_ours(address: str) -> bool:
+def _is_ours(address: str, settings: Settings) -> bool:
+    if settings.tls_certificate:
+        # It may ask for a certificate, and be called by another name: its own word has to do.
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            said = json.loads(address_file(settings).read_text())
+            os.kill(int(said["pid"]), 0)
+            return bool(said["listen"] == address)
+        return False
     with Client(address, retry=False) as client:
         return client.is_serving("pushserve.v1.ModelService")
