@@ -10,10 +10,10 @@ import pytest
 from pushserve.v1 import model_service_pb2 as pb
 from tests.fixtures.git_server import GitHost
 from tests.fixtures.served import Served
-from tests.reasons import file_cases, model_cases
+from tests.reasons import file_cases, model_cases, trial_cases
 from tests.reasons.push_case import PushCase
 
-CASES = {**file_cases.CASES, **model_cases.CASES}
+CASES = {**file_cases.CASES, **model_cases.CASES, **trial_cases.CASES}
 SERVER_WORDS = ("pushserve_sandbox", "pushserve_server", "Traceback", "/bundles/", ".work-")
 
 

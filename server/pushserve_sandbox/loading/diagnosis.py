@@ -12,6 +12,7 @@ from pushserve_runtime.build_error import BuildFailed, brief, printable
 from pushserve_runtime.job_spec import JobSpec
 from pushserve_sandbox.loading.captured_output import Notes
 from pushserve_sandbox.loading.raised_errors import came_from, forbidden, place, told
+from pushserve_sandbox.prediction.json_values import NotJson
 
 _BOOSTERS: Final = ("xgboost", "lightgbm")
 """Packages that a server may have (`pushserve[boosting]`)."""
@@ -26,6 +27,10 @@ _LOST_OLD: Final = re.compile(
 _ITS_FILES: Final = (
     "commit the file into the model's folder, and open it by its path from there, such as "
     "open('towns.csv'): a model can open no other file"
+)
+_JSON: Final = (
+    "have predict return a dict of JSON's values: numbers, texts, truth values, None, and lists "
+    "and dicts of these"
 )
 _SANDBOX: Final = {
     "network": (
@@ -150,6 +155,8 @@ def _missing_package(error: BaseException, what: str) -> BuildFailed | None:
 
 
 def _by_text(error: BaseException, spec: JobSpec, what: str, reason: str) -> BuildFailed:
+    if isinstance(error, NotJson):
+        return BuildFailed(reason, f"{what}: its answer cannot be sent: {error}", _JSON)
     text = told(error, spec.folder)
     if isinstance(error, AttributeError) and reason == "ARTIFACT_UNREADABLE":
         start = brief(error).removeprefix("AttributeError: ")
