@@ -113,6 +113,7 @@ def test_doctor_on_a_machine_that_is_well(run, monkeypatch):
         "sandbox",
         "data dir",
         "database",
+        "access",
         "gRPC port",
         "webhook port",
     ] == names
