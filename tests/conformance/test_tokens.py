@@ -19,8 +19,9 @@ from pushserve_server.api.server import make_health, make_pipeline
 from pushserve_server.api.servicer import ModelService
 from pushserve_server.api.transport.call import Method
 from pushserve_server.settings import Settings
+from tests.fixtures.http2 import Peer
 from tests.fixtures.tokens import bearer, make
-from tests.fixtures.transports import RPCS, TRANSPORTS, named, running, streamed
+from tests.fixtures.transports import RPCS, SERVICE, TRANSPORTS, named, running, streamed
 
 
 def whole_pipeline() -> Pipeline:
@@ -182,3 +183,11 @@ def test_a_token_for_some_models_sees_no_others(transport, guard):
             pb.WatchDeploymentRequest(name="d"), metadata=metadata, timeout=20
         )
         assert denied == refused(lambda: list(watch))  # its deployments name no model
+
+
+@pytest.mark.parametrize("path", ["Predict", "PredictStream", "Register"])
+def test_strangers_are_refused_before_they_have_sent_anything(guard, path):
+    """By the core; grpc.aio has read the request before anybody is asked."""
+    with running("core", guard=guard) as server, Peer(server.address) as peer:
+        stream = peer.call(f"/{SERVICE}/{path}")  # and not a byte of a request
+        assert str(UNAUTHENTICATED.value[0]) == peer.ended(stream)["grpc-status"]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from pushserve_server.access.guard import Guard
+from pushserve_server.access.guard import ANYBODY, Guard
 from pushserve_server.api.request_ids import RequestIds
 from pushserve_server.api.transport.call import Call, CallerGone, Method, StreamCall
 from pushserve_server.errors import DeadlineExceeded, Overloaded, Unavailable, Unimplemented
@@ -88,6 +88,16 @@ class Pipeline:
         call.request_id = self._ids.of(call.metadata)
         call.fail(Unimplemented(f"there is no method {call.method.name[:200]!r} here"))
 
+    def recognize(self, call: Call) -> None:
+        """Find out who calls, before the request is read: strangers send nothing large.
+
+        Raises:
+            Unauthenticated, NotAllowed: as from `admit`.
+        """
+        if self._guard is not None:
+            call.request_id = self._ids.of(call.metadata)
+            call.principal = self._guard.admit(call.method.name, call.metadata)
+
     def admit(self, call: Call) -> None:
         """Let a call in. For an item of a stream, the stream was admitted before.
 
@@ -102,7 +112,8 @@ class Pipeline:
         group = call.method.group
         if self._draining and group != PROBES and call.method.envelope is None:
             raise Unavailable("the server is stopping", reason="SERVER_STOPPING")
-        if self._guard is not None:
+        recognized = call.principal is not ANYBODY and call.method.envelope is None
+        if self._guard is not None and not recognized:
             call.principal = self._guard.admit(call.method.name, call.metadata)
         in_flight, most = self._in_flight[group], self._limits[group]
         if len(in_flight) >= most:

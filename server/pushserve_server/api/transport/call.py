@@ -122,6 +122,13 @@ class Listener(Protocol):
     def unknown(self, call: Call) -> None:
         """Refuse a call of a method that there is not."""
 
+    def recognize(self, call: Call) -> None:
+        """Find out who calls, where that can be asked before the request is read.
+
+        Raises:
+            PushserveError: they may not.
+        """
+
     def admit(self, call: Call) -> None:
         """Admit an item stream, before its first request is read.
 

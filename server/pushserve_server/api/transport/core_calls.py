@@ -72,7 +72,12 @@ class CoreCall:
         self.started = time.perf_counter()
 
     def start(self) -> None:
-        """Ask for the request; the call is accepted when it is there."""
+        """Ask for the request, of who may call; the call is accepted when it is there."""
+        try:
+            self._owner.listener.recognize(self)
+        except Exception as error:  # noqa: BLE001 (it goes to whose call it was)
+            self.fail(error)
+            return
         self._owner.turns.take(self, self._ask)
 
     def _ask(self) -> None:
