@@ -380,28 +380,7 @@ class _Inspection:
                 result[index] = True
         return result
 
-    def _check_output_type(self, rows: list[Row]) -> None:
-        """Refuse what hands on values of a type that nobody knows: its output's would vary.
-
-        Raises:
-            BuildFailed: SIGNATURE_UNKNOWN.
-        """
-        opened = [i for i, feature in enumerate(self.features) if feature.is_open]
-        if self.main != "transform" or self.example_rows or not opened:
-            return
-        texts = [["text" if i in opened else v for i, v in enumerate(row)] for row in rows]
-        kinds = [attempt(partial(self._output, some, self.main)) for some in (rows, texts)]
-        if len({kind.dtype for kind in kinds if isinstance(kind, Array)}) > 1:
-            raise BuildFailed(
-                "SIGNATURE_UNKNOWN",
-                "the model gives numbers for numbers and texts for texts, and does not say which "
-                "it takes",
-                "commit examples.json with a row, or declare the dtype of each input in "
-                "pushserve.toml ([signature] inputs)",
-            )
-
     def _find_outputs(self, rows: list[Row]) -> tuple[OutputSpec, ...]:
-        self._check_output_type(rows)
         found = []
         for name in self.functions:
             result = attempt(partial(self._output, rows, name))
