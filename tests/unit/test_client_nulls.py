@@ -271,7 +271,7 @@ class Lazy:
         ([], "no rows"),
         ([{"a": 1}, [2]], "row 1 is a list without names"),
         ([[1.0], {"a": 1}], "row 0 is a list without names"),
-        (np.array(5), r"shape \[\]"),
+        (np.array(5), "hold no rows: give an array"),
         ({"a": [1, 2], "b": [1]}, "differ in length"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "given twice: a"),
         ({1: [1], "1": [2]}, "given twice: 1"),

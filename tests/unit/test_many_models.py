@@ -5,6 +5,8 @@ import asyncio
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
+from pushserve_runtime.build_error import BuildFailed
+from pushserve_runtime.onnx_predictor import OnnxPredictor
 from pushserve_server.api.health import Health
 from pushserve_server.domain.records import EngineName
 from pushserve_server.errors import ModelFailed
@@ -189,24 +191,26 @@ def deploying(many, steps):
 
 def test_what_cannot_be_loaded_says_so_and_is_tried_again(many, monkeypatch):
     many.add(2)
-    graph = next((many.root / "bundles").glob("*/files/model.onnx"))
-    whole = graph.read_bytes()
+
+    def refuse(*_, **__):
+        raise BuildFailed("ARTIFACT_UNREADABLE", "ONNX Runtime cannot load it", "export it anew")
 
     async def run():
         async with many.model_table() as model_table:
             model_table.readiness()
-            graph.write_bytes(b"x" * len(whole))
+            with_fault.setattr(OnnxPredictor, "open", refuse)
             for _ in range(2):
                 with pytest.raises(ModelFailed, match="m0000 cannot be loaded"):
                     await call(model_table, "m0000")
             assert ["m0000"] == many.loads
             assert {"m0000": False} == model_table.readiness()
-            graph.write_bytes(whole)
+            with_fault.undo()
             monkeypatch.setattr(version_cache, "_RETRY_FAILED", 0.0)
             assert {"m0000": True} == model_table.readiness()
             assert 2.0 == await call(model_table, "m0000")
 
-    asyncio.run(run())
+    with pytest.MonkeyPatch.context() as with_fault:
+        asyncio.run(run())
 
 
 def test_a_ref_that_moves_away_from_a_loaded_version_is_swapped_when_the_new_one_is_there(many):

@@ -6,6 +6,7 @@ import time
 import numpy as np
 
 from pushserve.v1 import model_service_pb2 as pb
+from pushserve_server.access.guard import ANYBODY
 from pushserve_server.api.doors.model_service import decode_predict
 from pushserve_server.api.predict_dispatch import PredictDispatcher
 from pushserve_server.api.transport.call import Method
@@ -24,6 +25,7 @@ class FakeCall:
         tensor = pb.Tensor(raw=np.array(values, float).tobytes())
         request = pb.PredictRequest(model=model, tensor=tensor, **more)
         self.method = PREDICT
+        self.principal = ANYBODY
         self.body = request.SerializeToString()
         self.deadline = time.time() + left
         self.got: pb.PredictResponse | Exception | None = None

@@ -19,6 +19,9 @@ _ANY: Final = (1.5, -7.25)
 """Two values, so that whoever looks at them tells them apart."""
 
 
+_OFTEN: Final = 32
+"""Times that each row is asked about by who looks whether chance has a part in answers."""
+
 Differ = Callable[[Handed, list[Row], list[Row]], bool]
 """Whether an estimator answers differently to some rows and to others, or to one of them alone."""
 
@@ -37,8 +40,9 @@ def seen_columns(handed: Handed, rows: Sequence[Row], differ: Differ) -> Handed:
         ]
         return differ(opened, *made)
 
-    if not unused or not matters(unused):
-        return handed
+    often = [row for row in rows for _ in range(_OFTEN)]
+    if not unused or differ(opened, often, often) or not matters(unused):
+        return handed  # one that answers by chance proves nothing
     seen = unused if len(unused) > SINGLE_PROBES else [i for i in unused if matters([i])]
     return _changed(handed, seen or unused, accepts=Accepts.ANYTHING)
 
