@@ -84,9 +84,11 @@ QUARTERED = frozenset(
         "test_pushes.py",
         "test_pushes_and_the_server.py",
         "test_pushes_of_git.py",
+        "test_token_commands.py",
+        "test_untold_columns.py",
     }
 )
-"""Likewise, about every fourth one: each has a deployment or two of its own."""
+"""Likewise, about every fourth one: each has a process, a build or a deployment of its own."""
 
 
 @pytest.hookimpl(tryfirst=True)

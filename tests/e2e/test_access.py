@@ -100,6 +100,7 @@ def test_a_hangup_says_what_is_wrong_with_a_certificate_and_ends_nothing(
     assert served.process.poll() is None
 
 
+@pytest.mark.long
 def test_doctor_knows_a_server_with_tls_and_says_what_is_open(served: Served):
     settings = {**served.settings, "PUSHSERVE_LISTEN": served.address}
     done = run("doctor", **settings)
@@ -222,6 +223,7 @@ def test_a_token_for_one_model_predicts_with_no_other(guarded: Served, hub):
 
 
 @pytest.mark.long
+@pytest.mark.long
 def test_last_use_is_there_when_a_server_has_stopped(tmp_path):
     server = start(tmp_path / "data", "", {"require_tokens": True, "frontends": 1})
     try:
@@ -259,6 +261,7 @@ def command(served: Served, authority: Authority, caller):
     return call
 
 
+@pytest.mark.long
 def test_the_command_speaks_mutual_tls_and_sends_its_token(served, command, hub, authority):
     repo = hub.create("by-command")
     repo.commit(models.answering_files("v1"))
@@ -287,6 +290,7 @@ def test_the_command_speaks_mutual_tls_and_sends_its_token(served, command, hub,
     assert "not one to trust" in run("--server", served.address, "--tls", "list").stderr
 
 
+@pytest.mark.long
 def test_a_profile_says_all_of_it(served, authority, caller, tmp_path):
     certificate, key = caller
     profile = tmp_path / "profile"
@@ -373,6 +377,7 @@ def test_the_webhook_calls_by_its_token_and_takes_a_new_one(
     assert not [token for token in made if token.strip()[17:] in log]
 
 
+@pytest.mark.long
 def test_a_webhook_whose_token_cannot_be_read_does_not_start(tmp_path):
     done = run(
         "webhook",

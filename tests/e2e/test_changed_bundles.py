@@ -101,23 +101,30 @@ def servers(tmp_path: Path, hub: GitHost) -> Iterator[Callable[[], Served]]:
         stop(running.pop())
 
 
-def test_no_changed_byte_is_ever_answered_with(servers: Callable[[], Served], hub: GitHost):
+@pytest.mark.parametrize(
+    "kinds",
+    [("script", "graph"), pytest.param(("worker", "own"), marks=pytest.mark.long)],
+    ids=" and ".join,
+)
+def test_no_changed_byte_is_ever_answered_with(
+    servers: Callable[[], Served], hub: GitHost, kinds: tuple[str, str]
+):
     """Not by a worker that starts again, and by nothing after a restart of the server."""
     served = servers()
-    for name, pushed in files().items():
+    made = files()
+    for name in kinds:
         repo = hub.create(name)
-        repo.commit(pushed)
+        repo.commit(made[name])
         served.ready(repo.url)
-    right = {name: answer(served, name) for name in CHANGED}
-    workers = ("worker", "script")
-    for name in workers:
-        flipped(folder(served, name) / CHANGED[name])
+    right = {name: answer(served, name) for name in kinds}
+    worker = kinds[0]
+    flipped(folder(served, worker) / CHANGED[worker])
     for pid in served.pids("worker"):
         os.kill(pid, signal.SIGKILL)
-    until(lambda: all((folder(served, name) / "bundle.json").exists() for name in workers))
-    assert [right[name] for name in workers] == [answer(served, name) for name in workers]
+    until((folder(served, worker) / "bundle.json").exists)
+    assert right[worker] == answer(served, worker)
 
-    for name, file in CHANGED.items():
-        flipped(folder(served, name) / file)
+    for name in kinds:
+        flipped(folder(served, name) / CHANGED[name])
     again = servers()
-    assert right == {name: answer(again, name) for name in CHANGED}
+    assert right == {name: answer(again, name) for name in kinds}

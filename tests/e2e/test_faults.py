@@ -328,6 +328,7 @@ def test_more_calls_than_a_model_can_answer_in_time(alone: Served, hub: GitHost)
     assert 1 == call(1).result().rows[0]["x"]
 
 
+@pytest.mark.long
 def test_a_port_and_a_data_dir_that_are_taken(served: Served, tmp_path: Path):
     """Each is named, with what to do."""
     environment = {**os.environ, "PUSHSERVE_DATA_DIR": str(tmp_path)}

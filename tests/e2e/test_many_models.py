@@ -61,6 +61,7 @@ def test_workers_that_have_no_room_take_turns(tight: Served, hub: GitHost):
         assert names == list(pool.map(lambda name: who(tight, name), names))
 
 
+@pytest.mark.long
 def test_graphs_that_have_no_room_take_turns(tight: Served, hub: GitHost):
     for name in ("cat", "dog"):
         repo = hub.create(name)

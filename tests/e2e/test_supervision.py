@@ -312,6 +312,7 @@ def cluster() -> Iterator[Cluster]:
         yield running
 
 
+@pytest.mark.long
 @pytest.mark.postgres
 def test_a_server_that_starts_before_its_database_waits_for_it(cluster: Cluster, tmp_path: Path):
     """It says what is wrong; SIGTERM ends the wait, too."""

@@ -21,7 +21,7 @@ BROKEN = "import sys\nsys.modules['pushserve_server.api.transport.core_binding']
     "broken",
     [  # test_getting_started.py starts a server of the first kind
         pytest.param(False, id="this grpcio", marks=pytest.mark.long),
-        pytest.param(True, id="another one"),
+        pytest.param(True, id="another one", marks=pytest.mark.long),
     ],
 )
 def test_a_server_serves_by_what_works(broken, hub, tmp_path, monkeypatch):

@@ -178,6 +178,7 @@ def test_beside_others(iris, wheels, install, other, module):
     insist_that_calls_work(environment, iris, module)
 
 
+@pytest.mark.long
 def test_the_client_beside_the_server(iris, complete):
     """One environment, one descriptor of the contract."""
     insist_that_calls_work(
