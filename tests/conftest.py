@@ -42,12 +42,13 @@ def pytest_configure(config: pytest.Config) -> None:
             config.pluginmanager.import_plugin(name)
 
 
-HALVED = frozenset(
+THIRDS = frozenset(
     {
         "test_any_depth.py",
         "test_bad_pushes.py",
         "test_bad_pushes_served.py",
         "test_branches_and_versions.py",
+        "test_calls_of_control.py",
         "test_cli_csv.py",
         "test_compiler_bits.py",
         "test_compiler_boosters.py",
@@ -77,8 +78,8 @@ HALVED = frozenset(
         "test_webhook_process.py",
     }
 )
-"""Files of many tests of one kind, of which `make test` runs about every second one."""
-QUARTERED = frozenset(
+"""Files of many tests of one kind, of which `make test` runs about every third one."""
+EIGHTHS = frozenset(
     {
         "test_operator_cures.py",
         "test_pushes.py",
@@ -88,14 +89,14 @@ QUARTERED = frozenset(
         "test_untold_columns.py",
     }
 )
-"""Likewise, about every fourth one: each has a process, a build or a deployment of its own."""
+"""Likewise, about every eighth one: each has a process, a build or a deployment of its own."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave the others of those files to `make test-faults`: the same ones everywhere."""
     for item in items:
-        one_of = 4 if item.path.name in QUARTERED else 2 if item.path.name in HALVED else 1
+        one_of = 8 if item.path.name in EIGHTHS else 3 if item.path.name in THIRDS else 1
         if crc32(item.nodeid.encode()) % one_of:
             item.add_marker("long")
 

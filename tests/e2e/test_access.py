@@ -337,6 +337,7 @@ def test_both_clients_speak_it(served, authority, caller):
     asyncio.run(use())
 
 
+@pytest.mark.long
 def test_the_webhook_calls_by_its_token_and_takes_a_new_one(
     served, authority, caller, hub, tmp_path
 ):
