@@ -7,7 +7,7 @@ import pytest
 from pushserve_server.api.transport.receiving_turns import ReceivingTurns
 
 LARGE = 4_000_000
-RATE = 200e6
+RATE = 100e6
 
 
 @dataclass(frozen=True)

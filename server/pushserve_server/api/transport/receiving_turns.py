@@ -16,8 +16,8 @@ from typing import Final, Protocol
 
 _LARGE: Final = 256 * 1024
 """Bytes of a request from which on its connection is remembered."""
-_RATE: Final = 200e6
-"""Bytes a second that are taken of such connections while others call: under half of what the
+_RATE: Final = 100e6
+"""Bytes a second that are taken of such connections while others call: a fifth of what the
 thread can take."""
 _REMEMBERED: Final = 1.0
 """For so many seconds after its last large request."""
