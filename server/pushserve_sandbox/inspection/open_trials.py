@@ -17,8 +17,6 @@ _OF_NULLS: Final = (DType.FLOAT64, DType.STRING)
 """Types of a column in which every value of a call is null."""
 _ANY: Final = (1.5, -7.25)
 """Two values, so that whoever looks at them tells them apart."""
-
-
 _OFTEN: Final = 32
 """Times that each row is asked about by who looks whether chance has a part in answers."""
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pushserve_server.access.file_stamp import FileStamp, file_stamp
 from pushserve_server.settings import ConfigError, Settings
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ _DATES: Final = {9: "is not valid yet", 10: "has expired"}
 """By OpenSSL's codes of what is wrong with a certificate."""
 _MOST: Final = 1024**2
 
-_Stamp = tuple[tuple[int, ...], ...]
+_Stamp = tuple[FileStamp, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class CertificateFiles:
     def stamp(self) -> _Stamp:
         """Give what tells this state of the files from another."""
         paths = (self.chain, self.key, *([self.client_ca] if self.client_ca else []))
-        return tuple(_stamp(path) for path in paths)
+        return tuple(map(file_stamp, paths))
 
 
 class CertificateWatch:
@@ -105,14 +106,6 @@ class CertificateWatch:
             self.current = found
             logger.info("the certificate has changed; new connections get the new one")
             return found
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    try:
-        stat = path.stat()
-    except OSError:
-        return ()
-    return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 def _read(setting: str, path: Path) -> bytes:

@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from pushserve_server.access.file_stamp import FileStamp, file_stamp
 from pushserve_server.domain.access_token import (
     ID_PART,
     AccessToken,
@@ -33,7 +34,7 @@ class TokenFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stamp: tuple[int, ...] | None = None
+        self._stamp: FileStamp | None = None
 
     def make(self) -> bool:
         """Make it with one new token where there is none; say whether it was made.
@@ -92,7 +93,7 @@ class TokenFile:
 
         One that is gone or no good has none: whoever takes a token out wants it to count no more.
         """
-        stamp = self._look()
+        stamp = file_stamp(self._path)
         if stamp == self._stamp:
             return None
         self._stamp = stamp
@@ -101,10 +102,3 @@ class TokenFile:
         except ConfigError as error:
             logger.error("%s; none of its tokens counts", error)  # noqa: TRY400 (no trace helps)
             return []
-
-    def _look(self) -> tuple[int, ...]:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return ()
-        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

@@ -98,13 +98,16 @@ class Bundles:
         Raises:
             BundleBroken: it is not there or not whole.
         """
+        return self._open(digest)[0]
+
+    def _open(self, digest: str) -> tuple[Bundle, _Head]:
         path = self._path(digest)
         head = _read_head(path, digest)
         for file in head.files:
             _check_size(path / "files" / file.name, file.size)
         if head.graph is not None:
             _check_size(path / _GRAPH, head.graph.size)
-        return Bundle(
+        bundle = Bundle(
             digest=digest,
             path=path,
             folder=path / "files",
@@ -112,6 +115,7 @@ class Bundles:
             size=sum(file.size for file in head.files),
             graph=None if head.graph is None else path / _GRAPH,
         )
+        return bundle, head
 
     def verify(self, digest: str, *, graph_only: bool = False) -> Bundle:
         """Like `open`, and read every byte, of the graph alone where that is all that is loaded.
@@ -122,8 +126,7 @@ class Bundles:
         Raises:
             BundleBroken: it is not there, not whole, or was changed.
         """
-        bundle = self.open(digest)
-        head = _read_head(bundle.path, digest)
+        bundle, head = self._open(digest)
         stored = [(bundle.folder / file.name, file) for file in head.files]
         if head.graph is not None:
             kept = [] if graph_only else stored
